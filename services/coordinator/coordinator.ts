@@ -1,0 +1,195 @@
+import type { Logger } from 'pino';
+import { Registry } from 'prom-client';
+import { type HttpServer, json, type Routes, serveHttp } from '../../shared/http/server.ts';
+import { Driver } from '../../shared/machine/driver.ts';
+import { connectNats, type NatsLink } from '../../shared/nats/connection.ts';
+import { LeadershipBucket } from '../../shared/nats/leadership-bucket.ts';
+import { LivenessBucket, type LivenessChange } from '../../shared/nats/liveness-bucket.ts';
+import { serveProbe } from '../../shared/nats/service.ts';
+import { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
+import { TableStream } from '../../shared/nats/table-stream.ts';
+import { type Adoption, adoptTable } from '../../shared/postgres/adoption.ts';
+import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
+import { Fence } from '../../shared/postgres/fence.ts';
+import { TableWatch } from '../../shared/postgres/table-watch.ts';
+import type { EndOfService } from '../../shared/process/run-service.ts';
+import { type CoordinatorOutside, performCoordinator } from './effects.ts';
+import { type CoordinatorState, currentSnapshot, startCoordinator, stepCoordinator } from './machine.ts';
+import { type CoordinatorMetrics, makeCoordinatorMetrics } from './metrics.ts';
+import type { CoordinatorOptions } from './options.ts';
+import type { CoordinatorConfig, CoordinatorEffect, CoordinatorEvent } from './protocol.ts';
+import { makeCoordinatorReports } from './reports.ts';
+
+const VERSION = '0.1.0';
+/** What is under way when the service ends, the key's deletion above all, gets this long. */
+const LAST_EFFECTS_MS = 1_000;
+
+/**
+ * Runs one coordinator, leading or standing by, until it is asked to leave or must give up.
+ * Waits for NATS and Postgres for ever, saying so.
+ * @throws what waiting cannot mend: wrong credentials, a table that does not fit, missing privileges.
+ */
+export async function runCoordinator(
+  options: CoordinatorOptions,
+  log: Logger,
+  leave: AbortSignal,
+): Promise<EndOfService> {
+  const registry = new Registry();
+  const metrics = makeCoordinatorMetrics(registry);
+  const seen: { state: CoordinatorState | null } = { state: null };
+  // First of all, so that liveness probes are answered while the servers are still being waited for.
+  const http = await serveHttp({ port: options.httpPort, routes: makeRoutes(registry, () => seen.state) });
+  log.info({ port: http.port }, 'serving the API, health and metrics');
+  const waiting = { log, signal: leave };
+  const postgres = await connectPostgres({ ...options.postgres, applicationName: options.coordinatorId }, waiting);
+  const adoption = await adoptTable(postgres, { names: options.table, slots: options.slots, log });
+  const link = await connectNats({ ...options.nats, name: options.coordinatorId }, waiting);
+  return serveUntilEnd(options, { log, metrics, leave, postgres, adoption, link, http, seen });
+}
+
+interface Surroundings {
+  readonly log: Logger;
+  readonly metrics: CoordinatorMetrics;
+  readonly leave: AbortSignal;
+  readonly postgres: PostgresLink;
+  readonly adoption: Adoption;
+  readonly link: NatsLink;
+  readonly http: HttpServer;
+  /** Where the health endpoints and the API look. */
+  readonly seen: { state: CoordinatorState | null };
+}
+
+async function serveUntilEnd(options: CoordinatorOptions, around: Surroundings): Promise<EndOfService> {
+  const { log, metrics, link, postgres } = around;
+  const config = makeConfig(options, around.adoption);
+  const outside = await openOutside(options, around);
+  return new Promise<EndOfService>((resolve, reject) => {
+    const underWay = new Set<Promise<unknown>>();
+    const perform = performCoordinator(config, {
+      ...outside,
+      report: makeCoordinatorReports({ log, metrics }),
+      stop: (code, reason) => void end({ code, reason }),
+    });
+    const driver = new Driver<CoordinatorState, CoordinatorEvent, CoordinatorEffect>({
+      initial: startCoordinator(config),
+      step: (state, event, nowMs) => {
+        const step = stepCoordinator(state, event, nowMs);
+        around.seen.state = step.state;
+        return step;
+      },
+      wake: { kind: 'wake' },
+      perform: (effect) => {
+        const outcome = perform(effect);
+        if (outcome instanceof Promise) {
+          underWay.add(outcome);
+          void outcome.finally(() => underWay.delete(outcome)).catch(() => {});
+        }
+        return outcome;
+      },
+      onCrash: reject,
+    });
+    const dispatch = (event: CoordinatorEvent) => driver.dispatch(event);
+    const listening = listen(config, outside, around, dispatch).catch(reject);
+    link.closed.then((error) => reject(error ?? new Error('the NATS connection was closed')));
+    const requestLeave = () => dispatch({ kind: 'leave-requested' });
+    if (around.leave.aborted) requestLeave();
+    else around.leave.addEventListener('abort', requestLeave, { once: true });
+    // The bucket is watched before the first term begins, so that no change falls between.
+    void listening.then(() => dispatch({ kind: 'wake' }));
+
+    async function end(outcome: EndOfService): Promise<void> {
+      const patience = new Promise((done) => setTimeout(done, LAST_EFFECTS_MS).unref());
+      await Promise.race([Promise.allSettled(underWay), patience]);
+      driver.stop();
+      resolve(outcome);
+      await link.drain();
+      await postgres.close();
+      await around.http.close();
+    }
+  });
+}
+
+type OpenOutside = Omit<CoordinatorOutside, 'report' | 'stop'>;
+
+async function openOutside(options: CoordinatorOptions, around: Surroundings): Promise<OpenOutside> {
+  const { link, postgres, adoption } = around;
+  const ttl = { ttlMs: options.leaseTtlMs };
+  return {
+    link,
+    leadership: await LeadershipBucket.open(link, ttl),
+    liveness: await LivenessBucket.open(link, ttl),
+    snapshots: await SnapshotStream.open(link),
+    sizes: await TableStream.open(link),
+    fence: new Fence(postgres, options.table, adoption),
+    table: new TableWatch(postgres, options.table, adoption),
+  };
+}
+
+/** Everything that reaches a coordinator unasked. */
+async function listen(
+  config: CoordinatorConfig,
+  outside: OpenOutside,
+  around: Surroundings,
+  dispatch: (event: CoordinatorEvent) => void,
+): Promise<void> {
+  const { link, log, metrics } = around;
+  link.onStatus((status) => {
+    log.warn({ status }, 'NATS connection');
+    if (status === 'reconnected') dispatch({ kind: 'reconnected' });
+  });
+  await outside.liveness.watch((change) => {
+    const event = livenessEvent(change);
+    if (event !== null) return dispatch(event);
+    metrics.rejectedLiveness.inc();
+    if (change.kind === 'rejected') log.warn({ key: change.id, reason: change.reason }, 'a liveness value was kept out');
+  });
+  await outside.leadership.watch((entry) => dispatch({ kind: 'leader-observed', entry }));
+  await outside.table.listen(
+    () => dispatch({ kind: 'table-notified' }),
+    () => dispatch({ kind: 'table-lost' }),
+  );
+  const { id, startedAt } = config;
+  const answer = () => ({ id, startedAt, epoch: around.seen.state?.term?.epoch ?? null });
+  await serveProbe(link, { role: 'coordinator', id, version: VERSION, answer });
+}
+
+function livenessEvent(change: LivenessChange): CoordinatorEvent | null {
+  switch (change.kind) {
+    case 'heard':
+      return { kind: 'worker-heard', value: change.value };
+    case 'stored':
+      return { kind: 'worker-stored', worker: change.value.id, revision: change.revision };
+    case 'removed':
+      return { kind: 'worker-removed', worker: change.id, revision: change.revision };
+    case 'rejected':
+      return null;
+  }
+}
+
+function makeConfig(options: CoordinatorOptions, adoption: Adoption): CoordinatorConfig {
+  return {
+    id: options.coordinatorId,
+    startedAt: new Date().toISOString(),
+    slots: adoption.slots,
+    leaseTtlMs: options.leaseTtlMs,
+    heartbeatMs: options.heartbeatMs,
+    wallOffsetMs: Date.now() - performance.now(),
+  };
+}
+
+function makeRoutes(registry: Registry, read: () => CoordinatorState | null): Routes {
+  return {
+    '/healthz': () => json({ status: 'alive' }),
+    '/readyz': () => {
+      const state = read();
+      return json({ ready: state !== null, leading: state?.term != null }, state === null ? 503 : 200);
+    },
+    '/metrics': async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
+    '/api/ring': () => {
+      const state = read();
+      const snapshot = state === null ? null : currentSnapshot(state);
+      if (snapshot !== null) return json(snapshot);
+      return json({ error: 'not leading, or nothing published yet; ask the leader (nats kv get coordinators leader)' }, 404);
+    },
+  };
+}

@@ -1,0 +1,465 @@
+import { assertNever, earliest, type Step } from '../../shared/machine/machine.ts';
+import type { Assignment } from '../../shared/ring/assignment.ts';
+import { compareOrder, type Snapshot, toAssignment } from '../../shared/ring/snapshot.ts';
+import {
+  advanceLeadership,
+  checkHold,
+  failKeyRead,
+  forgetKey,
+  type LeadershipContext,
+  type LeadershipState,
+  type LeadershipStep,
+  leadershipWakeAtMs,
+  letGo,
+  observeKey,
+  receiveKeyRead,
+  receiveLeaderProbe,
+  receiveWrite,
+  STANDBY,
+} from './leadership.ts';
+import {
+  type MembershipState,
+  type MembershipStep,
+  receiveDeletion,
+  receiveDisconnect,
+  receiveEntries,
+  receiveHeartbeat,
+  receiveKey,
+  receiveProbe,
+  receiveRemoval,
+  receiveRevision,
+  restartLeases,
+  startMembership,
+  sweepMembers,
+} from './membership.ts';
+import {
+  advancePlanner,
+  announceTerm,
+  finishPublish,
+  noteMemberChange,
+  noteResize,
+  type PlannerContext,
+  type PlannerState,
+  resolvePublish,
+  restorePublished,
+  startPlanner,
+} from './planner.ts';
+import type { CoordinatorConfig, CoordinatorEffect, CoordinatorEvent, CoordinatorReport, Office, TableChange } from './protocol.ts';
+import {
+  advanceTable,
+  distrustTable,
+  notifyTable,
+  receiveChange,
+  receiveCount,
+  startTable,
+  type TableState,
+  type TableStep,
+  tableWakeAtMs,
+} from './table-size.ts';
+
+/**
+ * The whole coordinator as one machine. Leadership decides whether there is a term; a term holds membership, table and
+ * planner, which know nothing of each other: what one must learn of another passes through here.
+ *
+ * Stages: standing by → taking office (the key is mine, the state of the world being read) → in term → standing by.
+ * Invariant: nothing is planned, published, probed or evicted outside a term, and a term ends with the hold on the key.
+ */
+export interface CoordinatorState {
+  readonly config: CoordinatorConfig;
+  readonly isStopped: boolean;
+  readonly leadership: LeadershipState;
+  readonly isTakingOffice: boolean;
+  readonly term: Term | null;
+  /** The last term's epoch, to be resumed where nobody led since. */
+  readonly lapsedEpoch: number | null;
+  readonly reconnectedAtMs: number;
+}
+
+interface Term {
+  readonly epoch: number;
+  readonly membership: MembershipState;
+  readonly table: TableState;
+  readonly planner: PlannerState;
+  readonly membersRead: { readonly startedMs: number | null; readonly nextAtMs: number };
+  /** The stream's newest is looked at now and then, and at once when a publish went without an answer. */
+  readonly newestRead: { readonly isBusy: boolean; readonly nextAtMs: number };
+}
+
+interface Change {
+  readonly state: CoordinatorState;
+  readonly effects: readonly CoordinatorEffect[];
+}
+
+const MEMBERS_EVERY_MS = 3_000;
+const NEWEST_EVERY_MS = 5_000;
+const NEWEST_RETRY_MS = 250;
+const OFFICE_PAUSE_MS = 1_000;
+const REFUSED_PAUSE_MS = 250;
+
+export function startCoordinator(config: CoordinatorConfig): CoordinatorState {
+  return {
+    config,
+    isStopped: false,
+    leadership: STANDBY,
+    isTakingOffice: false,
+    term: null,
+    lapsedEpoch: null,
+    reconnectedAtMs: Number.NEGATIVE_INFINITY,
+  };
+}
+
+export function stepCoordinator(
+  state: CoordinatorState,
+  event: CoordinatorEvent,
+  nowMs: number,
+): Step<CoordinatorState, CoordinatorEffect> {
+  if (state.isStopped) return { state, effects: [], wakeAtMs: null };
+  // First of all: a leader that overslept its lease must know it before it acts on anything.
+  const held = takeLeadership(state, checkHold(state.leadership, leadershipContext(state, nowMs)), 'no acknowledgement in time');
+  const handled = handle(held.state, event, nowMs);
+  const advanced = advance(handled.state, nowMs);
+  return {
+    state: advanced.state,
+    effects: [...held.effects, ...handled.effects, ...advanced.effects],
+    wakeAtMs: wakeAtMs(advanced.state, nowMs),
+  };
+}
+
+/** What the ring looks like from here; null outside a term or before its first snapshot. */
+export function currentSnapshot(state: CoordinatorState): Snapshot | null {
+  return state.term?.planner.published ?? null;
+}
+
+function handle(state: CoordinatorState, event: CoordinatorEvent, nowMs: number): Change {
+  switch (event.kind) {
+    case 'wake':
+      return only(state);
+    case 'leader-observed':
+      return withLeadership(state, observeKey(state.leadership, event.entry, nowMs));
+    case 'leader-read':
+      return takeLeadership(state, receiveKeyRead(state.leadership, event.entry, leadershipContext(state, nowMs)), '');
+    case 'leader-read-failed':
+      return withLeadership(state, failKeyRead(state.leadership));
+    case 'leader-probed':
+      return withLeadership(state, receiveLeaderProbe(state.leadership, event.leader, event.answer, nowMs));
+    case 'leader-written':
+      return finishLeaderWrite(state, event, nowMs);
+    case 'office-ready':
+      return takeOffice(state, event.office, nowMs);
+    case 'office-failed':
+      return declineOffice(state, event.reason, nowMs);
+    case 'reconnected': {
+      const leadership = forgetKey(state.leadership, nowMs);
+      const reconnected = { ...state, leadership, reconnectedAtMs: nowMs };
+      return inTerm(reconnected, (term) => unchanged(blind(term, state.config.leaseTtlMs, nowMs)));
+    }
+    case 'leave-requested': {
+      const left = takeLeadership(state, letGo(state.leadership, { retire: true, nowMs, pauseMs: 0 }), 'asked to leave');
+      const stop: CoordinatorEffect = { kind: 'stop', code: 0, reason: 'asked to leave' };
+      return { state: { ...left.state, isStopped: true }, effects: [...left.effects, stop] };
+    }
+    default:
+      return inTerm(state, (term) => handleInTerm(term, event, { state, nowMs }), nowMs);
+  }
+}
+
+type TermEvent = Exclude<
+  CoordinatorEvent,
+  { kind: 'wake' | 'leader-observed' | 'leader-read' | 'leader-read-failed' | 'leader-probed' | 'leader-written' | 'office-ready' | 'office-failed' | 'reconnected' | 'leave-requested' }
+>;
+
+interface TermChange {
+  readonly term: Term;
+  readonly effects: readonly CoordinatorEffect[];
+  /** The stream refused: somebody else leads, or the stream is another. */
+  readonly refusal?: string;
+}
+
+function handleInTerm(
+  term: Term,
+  event: TermEvent,
+  context: { readonly state: CoordinatorState; readonly nowMs: number },
+): TermChange {
+  const { nowMs } = context;
+  const { membership } = term;
+  switch (event.kind) {
+    case 'worker-heard':
+      return takeMembers(term, receiveHeartbeat(membership, event.value, nowMs), nowMs);
+    case 'worker-stored':
+      receiveRevision(membership, event.worker, event.revision);
+      return unchanged(term);
+    case 'worker-removed':
+      return takeMembers(term, receiveRemoval(membership, event.worker, { revision: event.revision, nowMs }), nowMs);
+    case 'members-read':
+      return finishMembersRead(term, event.entries, nowMs);
+    case 'worker-probed':
+      return takeMembers(term, receiveProbe(membership, event.worker, event.answer, nowMs), nowMs);
+    case 'connection-closed':
+      return takeMembers(term, receiveDisconnect(membership, event.worker), nowMs);
+    case 'key-read':
+      return takeMembers(term, receiveKey(membership, event.worker, event.outcome, nowMs), nowMs);
+    case 'key-deleted':
+      return takeMembers(term, receiveDeletion(membership, event.worker, event.outcome, nowMs), nowMs);
+    case 'table-notified':
+      return unchanged({ ...term, table: notifyTable(term.table, nowMs) });
+    case 'table-lost':
+      return unchanged({ ...term, table: distrustTable(term.table, nowMs) });
+    case 'table-counted':
+      return takeTable(term, receiveCount(term.table, event.table, nowMs), nowMs);
+    case 'table-changed':
+      return finishTableRead(term, event.change, nowMs);
+    case 'snapshot-published':
+      return finishPublishing(term, finishPublish(term.planner, event));
+    case 'snapshot-refused':
+      return { term, effects: [], refusal: event.reason };
+    case 'snapshot-failed':
+      return {
+        term: { ...term, newestRead: { isBusy: false, nextAtMs: nowMs } },
+        effects: [{ kind: 'report', report: { kind: 'publish-failed', reason: event.reason } }],
+      };
+    case 'newest-read':
+      return finishNewestRead(term, event, nowMs);
+    default:
+      return assertNever(event);
+  }
+}
+
+function advance(state: CoordinatorState, nowMs: number): Change {
+  if (state.isStopped) return only(state);
+  const led = takeLeadership(state, advanceLeadership(state.leadership, leadershipContext(state, nowMs)), '');
+  const worked = inTerm(led.state, (term) => advanceTerm(term, state.config, nowMs));
+  return { state: worked.state, effects: [...led.effects, ...worked.effects] };
+}
+
+function advanceTerm(term: Term, config: CoordinatorConfig, nowMs: number): TermChange {
+  const effects: CoordinatorEffect[] = [];
+  let next = term;
+  if (next.membersRead.startedMs === null && nowMs >= next.membersRead.nextAtMs) {
+    next = { ...next, membersRead: { ...next.membersRead, startedMs: nowMs } };
+    effects.push({ kind: 'read-members' });
+  }
+  if (!next.newestRead.isBusy && nowMs >= next.newestRead.nextAtMs) {
+    next = { ...next, newestRead: { isBusy: true, nextAtMs: nowMs } };
+    effects.push({ kind: 'read-newest' });
+  }
+  const members = takeMembers(next, sweepMembers(next.membership, { leaseTtlMs: config.leaseTtlMs, nowMs }), nowMs);
+  const table = takeTable(members.term, advanceTable(members.term.table, nowMs), nowMs);
+  const planned = advancePlanner(table.term.planner, plannerContext(table.term, config, nowMs));
+  return {
+    term: { ...table.term, planner: planned.state },
+    effects: [...effects, ...members.effects, ...table.effects, ...planned.effects],
+  };
+}
+
+function wakeAtMs(state: CoordinatorState, nowMs: number): number | null {
+  if (state.isStopped) return null;
+  const { term } = state;
+  const leadershipAtMs = leadershipWakeAtMs(state.leadership, leadershipContext(state, nowMs));
+  if (term === null) return leadershipAtMs;
+  return earliest(
+    leadershipAtMs,
+    term.membership.sweepAtMs,
+    tableWakeAtMs(term.table),
+    term.planner.publishing === null ? term.planner.planAtMs : null,
+    term.membersRead.startedMs === null ? term.membersRead.nextAtMs : null,
+    term.newestRead.isBusy ? null : term.newestRead.nextAtMs,
+  );
+}
+
+function finishLeaderWrite(
+  state: CoordinatorState,
+  event: Extract<CoordinatorEvent, { kind: 'leader-written' }>,
+  nowMs: number,
+): Change {
+  const gapMs = event.sentMs - state.leadership.acknowledgedMs;
+  const step = receiveWrite(state.leadership, event, leadershipContext(state, nowMs));
+  const written = takeLeadership(state, step, 'the leader key was taken');
+  const wasBlind = event.outcome.kind === 'won' && step.turn === null && gapMs > 2 * state.config.heartbeatMs;
+  if (!wasBlind) return written;
+  const seeing = inTerm(written.state, (term) => unchanged(blind(term, state.config.leaseTtlMs, nowMs)));
+  return { state: seeing.state, effects: [...written.effects, ...seeing.effects] };
+}
+
+/** Takes over what leadership became: the key won means taking office, the key lost ends the term. */
+function takeLeadership(state: CoordinatorState, step: LeadershipStep, reason: string): Change {
+  const next = { ...state, leadership: step.state };
+  if (step.turn === null) return { state: next, effects: step.effects };
+  if (step.turn === 'won') {
+    const effects: CoordinatorEffect[] = [...step.effects, { kind: 'take-office', lapsedEpoch: state.lapsedEpoch }];
+    return { state: { ...next, isTakingOffice: true }, effects };
+  }
+  const lapsedEpoch = state.term?.epoch ?? state.lapsedEpoch;
+  return {
+    state: { ...next, isTakingOffice: false, term: null, lapsedEpoch },
+    effects: [...step.effects, { kind: 'report', report: { kind: 'stepped-down', reason } }],
+  };
+}
+
+function takeOffice(state: CoordinatorState, office: Office, nowMs: number): Change {
+  if (!state.isTakingOffice || state.leadership.role !== 'holder') return only(state);
+  const { leaseTtlMs } = state.config;
+  const { snapshot, sequence } = office.newest;
+  const { order } = office.fence;
+  const isResumed = office.epoch === state.lapsedEpoch && snapshot?.epoch === office.epoch;
+  const isFenceAhead = order !== null && (snapshot === null || compareOrder(order, snapshot) > 0);
+  const base = isFenceAhead ? assignmentOfFence(office.fence.owners) : snapshot === null ? null : toAssignment(snapshot);
+  const version = Math.max(snapshot?.version ?? 0, order?.version ?? 0);
+  const members = startMembership(office.members, base?.workers ?? [], nowMs);
+  const planner = startPlanner({ epoch: office.epoch, version, sequence, base });
+  const begun: Term = {
+    epoch: office.epoch,
+    membership: members.state,
+    table: startTable(office.table, nowMs),
+    planner: noteResize({ ...planner, published: isResumed ? snapshot : null }, office.table.weights, nowMs),
+    membersRead: { startedMs: null, nextAtMs: nowMs + MEMBERS_EVERY_MS },
+    newestRead: { isBusy: false, nextAtMs: nowMs + NEWEST_EVERY_MS },
+  };
+  const joined = takeMembers(begun, members, nowMs);
+  // Just reconnected, like everybody: who is missing may only be slower than this one.
+  const isBlind = isResumed || nowMs - state.reconnectedAtMs < leaseTtlMs;
+  const term = isBlind ? blind(joined.term, leaseTtlMs, nowMs) : joined.term;
+  const announced = isResumed ? null : announceTerm(term.planner, plannerContext(term, state.config, nowMs));
+  const report: CoordinatorReport = {
+    kind: 'leading',
+    epoch: office.epoch,
+    isResumed,
+    workers: term.membership.members.size,
+    rows: office.table.rows,
+  };
+  return {
+    state: {
+      ...state,
+      isTakingOffice: false,
+      lapsedEpoch: null,
+      term: announced === null ? term : { ...term, planner: announced.state },
+    },
+    effects: [{ kind: 'report', report }, ...(announced?.effects ?? []), ...joined.effects],
+  };
+}
+
+function declineOffice(state: CoordinatorState, reason: string, nowMs: number): Change {
+  if (!state.isTakingOffice) return only(state);
+  const step = letGo(state.leadership, { retire: false, nowMs, pauseMs: OFFICE_PAUSE_MS });
+  const report: CoordinatorReport = { kind: 'office-failed', reason };
+  return {
+    state: { ...state, leadership: step.state, isTakingOffice: false },
+    effects: [...step.effects, { kind: 'report', report }],
+  };
+}
+
+function inTerm(state: CoordinatorState, act: (term: Term) => TermChange, nowMs = 0): Change {
+  if (state.term === null) return only(state);
+  const change = act(state.term);
+  const next = { ...state, term: change.term };
+  if (change.refusal === undefined) return { state: next, effects: change.effects };
+  const step = letGo(state.leadership, { retire: false, nowMs, pauseMs: REFUSED_PAUSE_MS });
+  const stepped = takeLeadership(next, step, `the ring is not this term's any more: ${change.refusal}`);
+  return { state: { ...stepped.state, lapsedEpoch: null }, effects: [...change.effects, ...stepped.effects] };
+}
+
+function takeMembers(term: Term, step: MembershipStep, nowMs: number): TermChange {
+  let { planner } = term;
+  const effects = [...step.effects];
+  for (const change of step.changes) {
+    planner = noteMemberChange(planner, change, nowMs);
+    effects.push({ kind: 'report', report: { kind: 'member-changed', change } });
+  }
+  return { term: { ...term, membership: step.state, planner }, effects };
+}
+
+function takeTable(term: Term, step: TableStep, nowMs: number): TermChange {
+  const planner = step.isChanged ? noteResize(term.planner, step.state.size.weights, nowMs) : term.planner;
+  return { term: { ...term, table: step.state, planner }, effects: step.effects };
+}
+
+/** What this term has counted is not needed again: every later term counts for itself. */
+function finishTableRead(term: Term, change: TableChange | null, nowMs: number): TermChange {
+  const read = takeTable(term, receiveChange(term.table, change, nowMs), nowMs);
+  if (change === null || (change.deltas.length === 0 && !change.recount)) return read;
+  return { ...read, effects: [...read.effects, { kind: 'prune-changes', at: change.at, epoch: term.epoch }] };
+}
+
+function finishMembersRead(
+  term: Term,
+  entries: Extract<CoordinatorEvent, { kind: 'members-read' }>['entries'],
+  nowMs: number,
+): TermChange {
+  const { startedMs } = term.membersRead;
+  const next = { ...term, membersRead: { startedMs: null, nextAtMs: nowMs + MEMBERS_EVERY_MS } };
+  if (entries === null || startedMs === null) return unchanged(next);
+  return takeMembers(next, receiveEntries(next.membership, entries, { startedMs, nowMs }), nowMs);
+}
+
+function finishPublishing(term: Term, planner: PlannerState): TermChange {
+  const isNew = planner.published !== null && planner.published !== term.planner.published;
+  const effects: CoordinatorEffect[] = isNew
+    ? [{ kind: 'report', report: { kind: 'published', snapshot: planner.published } }]
+    : [];
+  return { term: { ...term, planner }, effects };
+}
+
+/**
+ * What the stream holds decides. A later epoch, even one whose holder lost the race for the key, ends this term: its
+ * snapshots may have reached workers, who would order ours below. A publish in doubt was stored, or is planned
+ * anew; and where the snapshot in force is gone from the stream, it is put back.
+ */
+function finishNewestRead(
+  term: Term,
+  event: Extract<CoordinatorEvent, { kind: 'newest-read' }>,
+  nowMs: number,
+): TermChange {
+  const { newest, lastEpoch } = event;
+  const isInDoubt = term.planner.publishing !== null;
+  const retryMs = isInDoubt ? NEWEST_RETRY_MS : NEWEST_EVERY_MS;
+  const read = { ...term, newestRead: { isBusy: false, nextAtMs: nowMs + (newest === null ? retryMs : NEWEST_EVERY_MS) } };
+  const epoch = Math.max(lastEpoch ?? 0, newest?.snapshot?.epoch ?? 0);
+  if (epoch > term.epoch) return { term: read, effects: [], refusal: `epoch ${epoch} has been drawn since` };
+  if (newest === null) return unchanged(read);
+  if (isInDoubt) {
+    return finishPublishing(read, { ...resolvePublish(term.planner, newest, nowMs), sequence: newest.sequence });
+  }
+  if (newest.sequence >= term.planner.sequence) return unchanged(read);
+  const restored = restorePublished(term.planner, newest.sequence);
+  return { term: { ...read, planner: restored.state }, effects: restored.effects };
+}
+
+function blind(term: Term, leaseTtlMs: number, nowMs: number): Term {
+  return {
+    ...term,
+    membership: restartLeases(term.membership, { leaseTtlMs, nowMs }),
+    membersRead: { ...term.membersRead, nextAtMs: nowMs },
+  };
+}
+
+/** The stream is lost: the fence still knows who had what. */
+function assignmentOfFence(owners: readonly (string | null)[]): Assignment {
+  const workers = [...new Set(owners.filter((owner) => owner !== null))].sort();
+  const indexes = new Map(workers.map((worker, index) => [worker, index]));
+  return { workers, owners: Int32Array.from(owners, (owner) => (owner === null ? -1 : (indexes.get(owner) ?? -1))) };
+}
+
+function plannerContext(term: Term, config: CoordinatorConfig, nowMs: number): PlannerContext {
+  return {
+    workers: [...term.membership.members.keys()],
+    weights: term.table.size.weights,
+    at: new Date(nowMs + config.wallOffsetMs).toISOString(),
+    nowMs,
+  };
+}
+
+function leadershipContext(state: CoordinatorState, nowMs: number): LeadershipContext {
+  const { id, leaseTtlMs, heartbeatMs } = state.config;
+  return { id, epoch: state.term?.epoch ?? 0, leaseTtlMs, heartbeatMs, nowMs };
+}
+
+function withLeadership(state: CoordinatorState, leadership: LeadershipState): Change {
+  return only({ ...state, leadership });
+}
+
+function only(state: CoordinatorState): Change {
+  return { state, effects: [] };
+}
+
+function unchanged(term: Term): TermChange {
+  return { term, effects: [] };
+}

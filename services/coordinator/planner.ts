@@ -1,0 +1,159 @@
+import { type Assignment, assign, isUneven, measureMovement, rowsPerWorker } from '../../shared/ring/assignment.ts';
+import { type Cause, makeSnapshot, type Order, type Snapshot } from '../../shared/ring/snapshot.ts';
+import type { CoordinatorEffect, MemberChange } from './protocol.ts';
+
+/**
+ * When does a change become a snapshot, and which? Changes of one short window become one; while a snapshot is being
+ * published, further ones wait for it.
+ *
+ * States: settled (no causes) → collecting (until `planAtMs`) → publishing → settled.
+ * Invariant: `assignment` is what the last published snapshot says; a plan that the stream refused leaves no trace.
+ */
+export interface PlannerState {
+  readonly epoch: number;
+  /** The last version known to be used, here or in Postgres. */
+  readonly version: number;
+  /** Sequence of the newest message on the snapshots' subject: what a publish must expect. */
+  readonly sequence: number;
+  readonly assignment: Assignment | null;
+  readonly published: Snapshot | null;
+  readonly causes: readonly Cause[];
+  readonly planAtMs: number | null;
+  readonly publishing: { readonly snapshot: Snapshot; readonly assignment: Assignment } | null;
+}
+
+export interface PlannerContext {
+  /** Live workers. */
+  readonly workers: readonly string[];
+  /** Rows per slot. */
+  readonly weights: Int32Array;
+  /** ISO wall time for the snapshot's `at`; nothing is decided by it. */
+  readonly at: string;
+  readonly nowMs: number;
+}
+
+export interface PlannerStep {
+  readonly state: PlannerState;
+  readonly effects: readonly CoordinatorEffect[];
+}
+
+/** Changes that come together (a rollout, a node's end) become one snapshot. */
+const COALESCE_MS = 20;
+const PUBLISH_RETRY_MS = 100;
+
+/** A new term. `base` is the assignment found in force; it is published under the term's epoch before all else. */
+export function startPlanner(term: {
+  readonly epoch: number;
+  readonly version: number;
+  readonly sequence: number;
+  readonly base: Assignment | null;
+}): PlannerState {
+  return {
+    epoch: term.epoch,
+    version: term.version,
+    sequence: term.sequence,
+    assignment: term.base,
+    published: null,
+    causes: [],
+    planAtMs: null,
+    publishing: null,
+  };
+}
+
+/** Publishes the assignment in force anew, under this term's epoch. */
+export function announceTerm(state: PlannerState, context: PlannerContext): PlannerStep {
+  if (state.assignment === null) return { state, effects: [] };
+  return publish(state, state.assignment, { kind: 'leader-changed' }, context);
+}
+
+/** The stream has lost the snapshot in force: the very same is published again, so that late readers find it. */
+export function restorePublished(state: PlannerState, sequence: number): PlannerStep {
+  const { published, assignment } = state;
+  if (published === null || assignment === null || state.publishing !== null) return { state, effects: [] };
+  return {
+    state: { ...state, sequence, publishing: { snapshot: published, assignment } },
+    effects: [{ kind: 'publish-snapshot', snapshot: published, expectedSequence: sequence }],
+  };
+}
+
+export function noteMemberChange(state: PlannerState, change: MemberChange, nowMs: number): PlannerState {
+  const cause: Cause =
+    change.kind === 'joined'
+      ? { kind: state.assignment === null ? 'bootstrap' : 'worker-joined', worker: change.worker }
+      : { kind: 'worker-left', worker: change.worker, evidence: change.evidence };
+  return noteCause(state, cause, nowMs);
+}
+
+/** Rows came or went: a new snapshot only where the shares drifted apart (growth hysteresis). */
+export function noteResize(state: PlannerState, weights: Int32Array, nowMs: number): PlannerState {
+  if (state.assignment === null || state.assignment.workers.length === 0) return state;
+  if (state.causes.some(({ kind }) => kind === 'table-resized')) return state;
+  if (!isUneven(rowsPerWorker(state.assignment, weights))) return state;
+  return noteCause(state, { kind: 'table-resized' }, nowMs);
+}
+
+export function advancePlanner(state: PlannerState, context: PlannerContext): PlannerStep {
+  if (state.publishing !== null || state.planAtMs === null || context.nowMs < state.planAtMs) return { state, effects: [] };
+  const cause = mergeCauses(state.causes);
+  const settled = { ...state, causes: [], planAtMs: null };
+  const next = assign({ weights: context.weights, workers: context.workers, previous: state.assignment });
+  if (cause === null || isSameAssignment(state.assignment, next)) return { state: settled, effects: [] };
+  return publish(settled, next, cause, context);
+}
+
+export function finishPublish(state: PlannerState, done: { readonly order: Order; readonly sequence: number }): PlannerState {
+  const { publishing } = state;
+  if (publishing === null || publishing.snapshot.version !== done.order.version) return state;
+  return {
+    ...state,
+    sequence: done.sequence,
+    assignment: publishing.assignment,
+    published: publishing.snapshot,
+    publishing: null,
+  };
+}
+
+/** Not known to be stored: after what the stream says now it is taken as published, or planned again. */
+export function resolvePublish(
+  state: PlannerState,
+  newest: { readonly sequence: number; readonly snapshot: Snapshot | null },
+  nowMs: number,
+): PlannerState {
+  const { publishing } = state;
+  if (publishing === null) return state;
+  const { snapshot } = publishing;
+  if (newest.snapshot?.epoch === snapshot.epoch && newest.snapshot.version === snapshot.version) {
+    return finishPublish(state, { order: snapshot, sequence: newest.sequence });
+  }
+  return { ...state, publishing: null, causes: [snapshot.cause, ...state.causes], planAtMs: nowMs + PUBLISH_RETRY_MS };
+}
+
+function noteCause(state: PlannerState, cause: Cause, nowMs: number): PlannerState {
+  return { ...state, causes: [...state.causes, cause], planAtMs: state.planAtMs ?? nowMs + COALESCE_MS };
+}
+
+function publish(state: PlannerState, next: Assignment, cause: Cause, context: PlannerContext): PlannerStep {
+  const { weights, workers, at } = context;
+  const moved = measureMovement({ weights, workers, previous: state.assignment }, next);
+  const order = { epoch: state.epoch, version: state.version + 1 };
+  const snapshot = makeSnapshot({ order, at, cause, assignment: next, weights, moved });
+  return {
+    // The version is used up even if the publish fails: no two different snapshots ever carry one (epoch, version).
+    state: { ...state, version: order.version, publishing: { snapshot, assignment: next } },
+    effects: [{ kind: 'publish-snapshot', snapshot, expectedSequence: state.sequence }],
+  };
+}
+
+/** The first names the snapshot, the others stand beside it. */
+function mergeCauses(causes: readonly Cause[]): Cause | null {
+  const flat = causes.flatMap(({ others, ...cause }) => [cause, ...(others ?? [])]);
+  const [first, ...others] = flat;
+  if (first === undefined) return null;
+  return others.length === 0 ? first : { ...first, others };
+}
+
+function isSameAssignment(a: Assignment | null, b: Assignment): boolean {
+  if (a === null || a.workers.length !== b.workers.length) return false;
+  if (!a.workers.every((worker, index) => worker === b.workers[index])) return false;
+  return a.owners.every((owner, slot) => owner === b.owners[slot]);
+}

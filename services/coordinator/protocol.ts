@@ -1,0 +1,129 @@
+import type { LeaderEntry } from '../../shared/nats/leadership-bucket.ts';
+import type { Liveness } from '../../shared/nats/liveness.ts';
+import type { LivenessEntry } from '../../shared/nats/liveness-bucket.ts';
+import type { Evidence, Order, Snapshot } from '../../shared/ring/snapshot.ts';
+
+/** What never changes in a coordinator's life. */
+export interface CoordinatorConfig {
+  readonly id: string;
+  readonly startedAt: string;
+  readonly slots: number;
+  readonly leaseTtlMs: number;
+  readonly heartbeatMs: number;
+  /** Wall epoch ms minus monotonic ms at the start: only for times that people read. */
+  readonly wallOffsetMs: number;
+}
+
+export type MemberChange =
+  | { readonly kind: 'joined'; readonly worker: string }
+  | { readonly kind: 'left'; readonly worker: string; readonly evidence: Evidence };
+
+/** What taking office brings: all that a leader must know to plan. */
+export interface Office {
+  /** This term's number: newly drawn, or the lapsed term's own where nobody was elected since. */
+  readonly epoch: number;
+  /** The stream's newest; sequence 0 and null where it holds none. */
+  readonly newest: { readonly sequence: number; readonly snapshot: Snapshot | null };
+  /** The fence's highest order and the owners it names, for when the stream was lost. */
+  readonly fence: { readonly order: Order | null; readonly owners: readonly (string | null)[] };
+  readonly table: TableSize;
+  readonly members: readonly LivenessEntry[];
+}
+
+export interface TableSize {
+  /** Rows per slot. */
+  readonly weights: Int32Array;
+  readonly rows: number;
+  /** The Postgres snapshot this is as of: changes not visible in it are still to be added. */
+  readonly at: string;
+}
+
+export interface TableChange {
+  readonly deltas: readonly { readonly slot: number; readonly delta: number }[];
+  readonly added: number;
+  readonly removed: number;
+  readonly at: string;
+  /** The table was truncated: deltas cannot tell, count it anew. */
+  readonly recount: boolean;
+}
+
+export type ProbeAnswer =
+  | { readonly kind: 'answered'; readonly value: Liveness | null }
+  | { readonly kind: 'no-responders' }
+  | { readonly kind: 'timeout' };
+
+export type WriteOutcome =
+  | { readonly kind: 'won'; readonly revision: number }
+  | { readonly kind: 'refused' }
+  | { readonly kind: 'failed' };
+
+export type CoordinatorEvent =
+  | { readonly kind: 'wake' }
+  // leadership
+  | { readonly kind: 'leader-observed'; readonly entry: LeaderEntry | null }
+  | { readonly kind: 'leader-read'; readonly entry: LeaderEntry | null }
+  | { readonly kind: 'leader-read-failed' }
+  | { readonly kind: 'leader-written'; readonly sentMs: number; readonly outcome: WriteOutcome }
+  | { readonly kind: 'leader-probed'; readonly leader: string; readonly answer: ProbeAnswer }
+  | { readonly kind: 'office-ready'; readonly office: Office }
+  | { readonly kind: 'office-failed'; readonly reason: string }
+  // membership
+  | { readonly kind: 'worker-heard'; readonly value: Liveness }
+  | { readonly kind: 'worker-stored'; readonly worker: string; readonly revision: number }
+  /** Revision null: heard by the plain subscription. */
+  | { readonly kind: 'worker-removed'; readonly worker: string; readonly revision: number | null }
+  /** Entries null: the read failed. */
+  | { readonly kind: 'members-read'; readonly entries: readonly LivenessEntry[] | null }
+  | { readonly kind: 'worker-probed'; readonly worker: string; readonly answer: ProbeAnswer }
+  /** From the system account: a client of this name lost its connection. */
+  | { readonly kind: 'connection-closed'; readonly worker: string }
+  | { readonly kind: 'key-read'; readonly worker: string; readonly outcome: { readonly entry: LivenessEntry | null } | 'failed' }
+  | { readonly kind: 'key-deleted'; readonly worker: string; readonly outcome: 'deleted' | 'changed' | 'failed' }
+  // table
+  | { readonly kind: 'table-notified' }
+  | { readonly kind: 'table-lost' }
+  | { readonly kind: 'table-counted'; readonly table: TableSize | null }
+  | { readonly kind: 'table-changed'; readonly change: TableChange | null }
+  // publishing
+  | { readonly kind: 'snapshot-published'; readonly sequence: number; readonly order: Order }
+  | { readonly kind: 'snapshot-refused'; readonly order: Order; readonly reason: string }
+  | { readonly kind: 'snapshot-failed'; readonly order: Order; readonly reason: string }
+  /** Newest null: the stream could not be read; lastEpoch null: the last epoch drawn could not. */
+  | { readonly kind: 'newest-read'; readonly newest: Office['newest'] | null; readonly lastEpoch: number | null }
+  // connection and life
+  | { readonly kind: 'reconnected' }
+  | { readonly kind: 'leave-requested' };
+
+export type CoordinatorEffect =
+  | { readonly kind: 'read-leader' }
+  /** Revision null: create, the key must not exist; else replace exactly that revision. */
+  | { readonly kind: 'write-leader'; readonly epoch: number; readonly revision: number | null }
+  | { readonly kind: 'remove-leader'; readonly revision: number }
+  | { readonly kind: 'probe-leader'; readonly leader: string }
+  /** Draws an epoch, unless `lapsedEpoch` is still the last one drawn and the newest published; reads all an office needs. */
+  | { readonly kind: 'take-office'; readonly lapsedEpoch: number | null }
+  | { readonly kind: 'read-members' }
+  | { readonly kind: 'probe-worker'; readonly worker: string }
+  | { readonly kind: 'read-key'; readonly worker: string }
+  | { readonly kind: 'delete-key'; readonly worker: string; readonly revision: number }
+  | { readonly kind: 'count-table' }
+  | { readonly kind: 'read-changes'; readonly since: string }
+  /** Deletes the changes that are visible in `at`, unless a later epoch was drawn: its leader may not have read them. */
+  | { readonly kind: 'prune-changes'; readonly at: string; readonly epoch: number }
+  | { readonly kind: 'publish-size'; readonly rows: number; readonly added: number; readonly removed: number }
+  | { readonly kind: 'publish-snapshot'; readonly snapshot: Snapshot; readonly expectedSequence: number }
+  | { readonly kind: 'read-newest' }
+  | { readonly kind: 'report'; readonly report: CoordinatorReport }
+  | { readonly kind: 'stop'; readonly code: 0 | 1; readonly reason: string };
+
+export type CoordinatorReport =
+  | { readonly kind: 'standing-by'; readonly leader: string | null }
+  | { readonly kind: 'leading'; readonly epoch: number; readonly isResumed: boolean; readonly workers: number; readonly rows: number }
+  | { readonly kind: 'stepped-down'; readonly reason: string }
+  | { readonly kind: 'office-failed'; readonly reason: string }
+  | { readonly kind: 'member-changed'; readonly change: MemberChange }
+  | { readonly kind: 'member-suspected'; readonly worker: string; readonly evidence: Evidence }
+  | { readonly kind: 'member-cleared'; readonly worker: string; readonly evidence: Evidence }
+  | { readonly kind: 'table-resized'; readonly rows: number; readonly added: number; readonly removed: number }
+  | { readonly kind: 'published'; readonly snapshot: Snapshot }
+  | { readonly kind: 'publish-failed'; readonly reason: string };

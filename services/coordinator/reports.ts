@@ -1,0 +1,66 @@
+import type { Logger } from 'pino';
+import { assertNever } from '../../shared/machine/machine.ts';
+import { describeCause } from '../../shared/ring/snapshot.ts';
+import type { CoordinatorMetrics } from './metrics.ts';
+import type { CoordinatorReport } from './protocol.ts';
+
+/** Turns what the machine reports into log lines and metrics. */
+export function makeCoordinatorReports(options: {
+  readonly log: Logger;
+  readonly metrics: CoordinatorMetrics;
+}): (report: CoordinatorReport) => void {
+  const { log, metrics } = options;
+  return (report) => {
+    switch (report.kind) {
+      case 'standing-by':
+        return log.info({ leader: report.leader }, 'standing by');
+      case 'leading':
+        metrics.leading.set(1);
+        metrics.epoch.set(report.epoch);
+        metrics.rows.set(report.rows);
+        return log.info(
+          { epoch: report.epoch, workers: report.workers, rows: report.rows },
+          report.isResumed ? 'leading on: nobody led in between' : 'leading',
+        );
+      case 'stepped-down':
+        metrics.leading.set(0);
+        return log.warn({ reason: report.reason }, 'stepped down');
+      case 'office-failed':
+        return log.warn({ reason: report.reason }, 'could not take office; trying again');
+      case 'member-changed': {
+        const { change } = report;
+        if (change.kind === 'joined') return log.info({ peer: change.worker }, 'worker joined');
+        metrics.departures.inc({ evidence: change.evidence });
+        return log.info({ peer: change.worker, evidence: change.evidence }, 'worker left');
+      }
+      case 'member-suspected':
+        metrics.suspicions.inc({ evidence: report.evidence });
+        return log.debug({ peer: report.worker, evidence: report.evidence }, 'worker suspected');
+      case 'member-cleared':
+        return log.info({ peer: report.worker, evidence: report.evidence }, 'worker suspected in vain');
+      case 'table-resized':
+        metrics.rows.set(report.rows);
+        return log.info({ rows: report.rows, added: report.added, removed: report.removed }, 'table resized');
+      case 'published': {
+        const { version, epoch, cause, moved, rows, workers } = report.snapshot;
+        metrics.version.set(version);
+        metrics.workers.set(workers.length);
+        metrics.snapshots.inc({ cause: cause.kind });
+        metrics.movedRows.inc(moved.rows);
+        metrics.minimumRows.inc(moved.minimumRows);
+        const shares = workers.map((worker) => worker.rows);
+        const least = Math.min(...shares, rows);
+        const most = Math.max(...shares, 0);
+        return log.info(
+          { ring: version, epoch, cause: describeCause(cause), workers: workers.length, rows, least, most, moved },
+          'ring published',
+        );
+      }
+      case 'publish-failed':
+        metrics.publishFailures.inc();
+        return log.warn({ reason: report.reason }, 'publish not acknowledged; looking what became of it');
+      default:
+        return assertNever(report);
+    }
+  };
+}

@@ -1,0 +1,78 @@
+import { earliest } from '../../shared/machine/machine.ts';
+import type { WorkerEffect } from './protocol.ts';
+import type { SliceState } from './slice.ts';
+
+/**
+ * The planned leave: withdraw the liveness key, go on ticking until the fence names others for every slot, then stop.
+ * So a scale-down, a rollout or a drain costs no tick.
+ *
+ * It is over when no slot is mine any more, when there is nobody to hand over to, or when the grace ends.
+ */
+export interface Departure {
+  readonly sinceMs: number;
+  readonly isAsking: boolean;
+  readonly askAtMs: number;
+  /** The slots that the fence still names me for; null: not read since the slice became empty. */
+  readonly owned: readonly number[] | null;
+}
+
+export interface DepartureContext {
+  readonly slice: SliceState;
+  readonly worker: string;
+  readonly isWithdrawn: boolean;
+  readonly graceMs: number;
+  readonly nowMs: number;
+}
+
+export interface DepartureStep {
+  readonly departure: Departure | null;
+  readonly effects: readonly WorkerEffect[];
+  readonly isOver: boolean;
+}
+
+const ASK_EVERY_MS = 20;
+
+export function startDeparture(nowMs: number): Departure {
+  return { sinceMs: nowMs, isAsking: false, askAtMs: nowMs, owned: null };
+}
+
+/** A failed read (null) is asked again. */
+export function finishOwnedRead(
+  departure: Departure | null,
+  owned: readonly number[] | null,
+  nowMs: number,
+): Departure | null {
+  return departure === null ? null : { ...departure, isAsking: false, askAtMs: nowMs + ASK_EVERY_MS, owned };
+}
+
+export function advanceDeparture(departure: Departure | null, context: DepartureContext): DepartureStep {
+  if (departure === null) return { departure, effects: [], isOver: false };
+  const { slice, nowMs } = context;
+  if (nowMs - departure.sinceMs >= context.graceMs) {
+    const slots = departure.owned?.length ?? slice.slots.length + slice.lingering.length;
+    const over = finish(departure, 'the grace of the planned leave is over');
+    return { ...over, effects: [{ kind: 'report', report: { kind: 'grace-over', slots } }, ...over.effects] };
+  }
+  if (!context.isWithdrawn) return { departure, effects: [], isOver: false };
+  if (isNobodyElse(slice, context.worker)) return finish(departure, 'left as the last worker');
+  const isHandedOver = slice.slots.length === 0 && slice.applying === null;
+  if (!isHandedOver) return { departure, effects: [], isOver: false };
+  if (departure.owned?.length === 0) return finish(departure, 'left; every slot has its new owner');
+  if (departure.isAsking || nowMs < departure.askAtMs) return { departure, effects: [], isOver: false };
+  return { departure: { ...departure, isAsking: true }, effects: [{ kind: 'read-owned' }], isOver: false };
+}
+
+export function departureWakeAtMs(departure: Departure | null, graceMs: number): number | null {
+  if (departure === null) return null;
+  const graceAtMs = departure.sinceMs + graceMs;
+  return earliest(graceAtMs, departure.isAsking || departure.owned === null ? null : departure.askAtMs);
+}
+
+function isNobodyElse(slice: SliceState, worker: string): boolean {
+  const newest = slice.waiting ?? slice.applying?.snapshot ?? slice.applied;
+  return newest === null || newest.workers.every(({ id }) => id === worker);
+}
+
+function finish(departure: Departure, reason: string): DepartureStep {
+  return { departure, effects: [{ kind: 'stop', code: 0, reason }], isOver: true };
+}

@@ -1,0 +1,158 @@
+import { assertNever } from '../../shared/machine/machine.ts';
+import type { Perform } from '../../shared/machine/driver.ts';
+import type { NatsLink } from '../../shared/nats/connection.ts';
+import { decodeLiveness } from '../../shared/nats/liveness.ts';
+import type { LivenessBucket } from '../../shared/nats/liveness-bucket.ts';
+import { probe } from '../../shared/nats/probe.ts';
+import type { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
+import type { Fence } from '../../shared/postgres/fence.ts';
+import type { WorkerConfig, WorkerEffect, WorkerEvent, WorkerReport } from './protocol.ts';
+
+/** The outside that a worker's effects act on. */
+export interface WorkerOutside {
+  readonly link: NatsLink;
+  readonly liveness: LivenessBucket;
+  readonly snapshots: SnapshotStream;
+  readonly fence: Fence;
+  /** Of the adopted table: a snapshot for another number is not ours. */
+  readonly slots: number;
+  readonly serveProbe: () => Promise<void>;
+  readonly report: (report: WorkerReport) => void;
+  readonly reject: (reason: string) => void;
+  readonly stop: (code: 0 | 1, reason: string) => void;
+}
+
+/** Each effect's I/O. Every failure becomes the event that the machine expects for it; nothing here decides. */
+export function performWorker(config: WorkerConfig, outside: WorkerOutside): Perform<WorkerEvent, WorkerEffect> {
+  const { fence } = outside;
+  return (effect) => {
+    switch (effect.kind) {
+      case 'check-identity':
+        return checkIdentity(config, outside);
+      case 'serve-probe':
+        return outside.serveProbe().then(() => null);
+      case 'measure-clock':
+        return measureClock(fence);
+      case 'renew':
+        return renew(outside, effect);
+      case 'remove-key':
+        return outside.liveness.remove().then(
+          (removed) => ({ kind: 'key-removed', removed }),
+          () => ({ kind: 'key-removed', removed: false }),
+        );
+      case 'read-newest':
+        return readNewest(outside);
+      case 'claim':
+        return claim(config, fence, effect);
+      case 'tick':
+        return tick(config, fence, effect);
+      case 'rebase':
+        return fence.rebase({ worker: config.id, tick: effect.tick, slots: effect.slots }).then(
+          (slots) => ({ kind: 'rebased', slots }),
+          () => null,
+        );
+      case 'read-ids':
+        return fence.readIds({ slots: effect.slots }).then(
+          (ids) => ({ kind: 'ids-read', ids }),
+          () => ({ kind: 'ids-failed' }),
+        );
+      case 'read-owned':
+        return fence.owned(config.id).then(
+          (slots) => ({ kind: 'owned-read', slots }),
+          () => ({ kind: 'owned-read', slots: null }),
+        );
+      case 'report':
+        outside.report(effect.report);
+        return null;
+      case 'stop':
+        outside.stop(effect.code, effect.reason);
+        return null;
+      default:
+        return assertNever(effect);
+    }
+  };
+}
+
+/** A key of my id: its holder is asked. One that answers lives; one that nobody answers for has left its key behind. */
+async function checkIdentity(config: WorkerConfig, outside: WorkerOutside): Promise<WorkerEvent> {
+  const { id } = config;
+  try {
+    const entry = await outside.liveness.read(id);
+    if (entry === null) return { kind: 'identity-checked', outcome: 'free' };
+    const answer = await probe(outside.link, outside.link.names.workerProbe(id));
+    if (answer.kind === 'answered') return { kind: 'identity-checked', outcome: isAnother(config, answer.bytes) };
+    if (answer.kind === 'timeout') return { kind: 'identity-checked', outcome: 'unclear' };
+    const outcome = await outside.liveness.deleteAt(id, entry.revision);
+    return { kind: 'identity-checked', outcome: outcome === 'deleted' ? 'free' : 'unclear' };
+  } catch {
+    return { kind: 'identity-checked', outcome: 'unclear' };
+  }
+}
+
+function isAnother(config: WorkerConfig, bytes: Uint8Array): 'held' | 'free' {
+  const decoded = decodeLiveness(config.id, bytes);
+  return decoded.ok && decoded.value.startedAt === config.startedAt ? 'free' : 'held';
+}
+
+async function measureClock(fence: Fence): Promise<WorkerEvent> {
+  const sentMs = performance.now();
+  try {
+    const { serverMs } = await fence.measureClock();
+    return { kind: 'clock-measured', serverMs, sentMs, receivedMs: performance.now() };
+  } catch {
+    return { kind: 'clock-failed' };
+  }
+}
+
+async function renew(
+  outside: WorkerOutside,
+  effect: Extract<WorkerEffect, { kind: 'renew' }>,
+): Promise<WorkerEvent> {
+  const outcome = await outside.liveness.renew(effect.value);
+  if (outcome.kind === 'renewed') return { kind: 'renewed' };
+  return { kind: outcome.kind === 'taken' ? 'renewal-taken' : 'renewal-failed' };
+}
+
+async function readNewest(outside: WorkerOutside): Promise<WorkerEvent> {
+  try {
+    const newest = await outside.snapshots.newest(outside.slots);
+    if (newest !== null && newest.snapshot === null) outside.reject(newest.reason ?? 'unreadable');
+    return { kind: 'newest-read', snapshot: newest?.snapshot ?? null };
+  } catch {
+    return { kind: 'newest-failed' };
+  }
+}
+
+async function claim(
+  config: WorkerConfig,
+  fence: Fence,
+  effect: Extract<WorkerEffect, { kind: 'claim' }>,
+): Promise<WorkerEvent> {
+  const { order, slots } = effect;
+  try {
+    const result = await fence.claim({ worker: config.id, ...order, slots, lane: 'claim' });
+    return { kind: 'claimed', order, result };
+  } catch (error) {
+    return { kind: 'claim-failed', order, reason: describe(error) };
+  }
+}
+
+async function tick(
+  config: WorkerConfig,
+  fence: Fence,
+  effect: Extract<WorkerEffect, { kind: 'tick' }>,
+): Promise<WorkerEvent> {
+  const { slots, lane } = effect;
+  // Gained slots go by the claims' connection: they must not wait behind the round under way.
+  const connection = lane === 'gained' ? 'claim' : 'tick';
+  try {
+    const result = await fence.tick({ worker: config.id, tick: effect.tick, slots, lane: connection });
+    return { kind: 'ticked', lane, tick: effect.tick, slots, result };
+  } catch (error) {
+    return { kind: 'tick-failed', lane, tick: effect.tick, slots, reason: describe(error) };
+  }
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,383 @@
+import { assertNever, earliest, type Step } from '../../shared/machine/machine.ts';
+import type { Liveness } from '../../shared/nats/liveness.ts';
+import { addSample, type DatabaseClock, databaseMs, UNMEASURED } from './database-clock.ts';
+import { advanceDeparture, type Departure, departureWakeAtMs, finishOwnedRead, startDeparture } from './departure.ts';
+import {
+  advanceHeartbeat,
+  finishRemoval,
+  finishRenewal,
+  type HeartbeatState,
+  heartbeatWakeAtMs,
+  hurryHeartbeat,
+  NOT_REGISTERED,
+  withdraw,
+} from './heartbeat.ts';
+import type { WorkerConfig, WorkerEffect, WorkerEvent, WorkerReport } from './protocol.ts';
+import {
+  advanceRound,
+  failIds,
+  failTick,
+  finishTick,
+  forgetList,
+  NO_ROUND,
+  type RoundContext,
+  type RoundState,
+  type RoundStep,
+  receiveIds,
+  roundWakeAtMs,
+} from './round.ts';
+import {
+  type AppliedSlice,
+  failClaim,
+  finishClaim,
+  loseSlots,
+  NO_SLICE,
+  receiveSnapshot,
+  retryClaim,
+  type SliceState,
+  type SliceStep,
+  sliceWakeAtMs,
+} from './slice.ts';
+
+/**
+ * The whole worker as one machine: it hands each event to the part it concerns, then lets every part do what its time has
+ * come for. The parts (slice, round, heartbeat, departure) know nothing of each other; what one must learn of another
+ * passes through here.
+ *
+ * Stages: checking (is my id free?) → running → stopped. A worker registers last: only when it has a clock, the newest
+ * snapshot and a first round behind it, so that a join never hands rows to one that is not warm.
+ */
+export interface WorkerState {
+  readonly config: WorkerConfig;
+  readonly stage: 'checking' | 'running' | 'stopped';
+  readonly identityCheck: Polled;
+  readonly clock: DatabaseClock;
+  readonly clockRead: Polled;
+  readonly newestRead: Polled;
+  readonly hasReadNewest: boolean;
+  readonly slice: SliceState;
+  readonly round: RoundState;
+  readonly heartbeat: HeartbeatState;
+  readonly departure: Departure | null;
+}
+
+/** Something asked again and again, one question under way at most. */
+interface Polled {
+  readonly isBusy: boolean;
+  readonly nextAtMs: number;
+}
+
+type WorkerStep = Step<WorkerState, WorkerEffect>;
+interface Change {
+  readonly state: WorkerState;
+  readonly effects: readonly WorkerEffect[];
+}
+
+const AT_ONCE: Polled = { isBusy: false, nextAtMs: Number.NEGATIVE_INFINITY };
+const IDENTITY_RETRY_MS = 250;
+const CLOCK_EVERY_MS = 5_000;
+const CLOCK_RETRY_MS = 250;
+const NEWEST_EVERY_MS = 5_000;
+const NEWEST_RETRY_MS = 250;
+
+export function startWorker(config: WorkerConfig): WorkerState {
+  return {
+    config,
+    stage: 'checking',
+    identityCheck: AT_ONCE,
+    clock: UNMEASURED,
+    clockRead: AT_ONCE,
+    newestRead: AT_ONCE,
+    hasReadNewest: false,
+    slice: NO_SLICE,
+    round: NO_ROUND,
+    heartbeat: NOT_REGISTERED,
+    departure: null,
+  };
+}
+
+export function stepWorker(state: WorkerState, event: WorkerEvent, nowMs: number): WorkerStep {
+  if (state.stage === 'stopped') return { state, effects: [], wakeAtMs: null };
+  const handled = handle(state, event, nowMs);
+  const advanced = advance(handled.state, nowMs);
+  return {
+    state: advanced.state,
+    effects: [...handled.effects, ...advanced.effects],
+    wakeAtMs: wakeAtMs(advanced.state),
+  };
+}
+
+/** Has the newest snapshot been applied, and a whole round been ticked since the start? What readiness probes ask. */
+export function isReady(state: WorkerState): boolean {
+  return state.stage === 'running' && state.heartbeat.phase === 'registered' && state.round.lastTick > 0;
+}
+
+export function livenessOf(state: WorkerState): Liveness {
+  return {
+    id: state.config.id,
+    startedAt: state.config.startedAt,
+    ring: state.slice.applied?.version ?? 0,
+    tick: state.round.lastTick,
+    rows: state.round.list?.ids.length ?? state.round.rows,
+    state: state.departure === null ? 'active' : 'leaving',
+  };
+}
+
+function handle(state: WorkerState, event: WorkerEvent, nowMs: number): Change {
+  switch (event.kind) {
+    case 'wake':
+      return only(state);
+    case 'identity-checked':
+      return finishIdentityCheck(state, event.outcome, nowMs);
+    case 'clock-measured':
+      return only({ ...state, clock: addSample(state.clock, event), clockRead: pause(CLOCK_EVERY_MS, nowMs) });
+    case 'clock-failed':
+      return only({ ...state, clockRead: pause(CLOCK_RETRY_MS, nowMs) });
+    case 'renewed':
+    case 'renewal-failed':
+      return finishHeartbeat(state, event.kind === 'renewed');
+    case 'renewal-taken':
+      return stop(state, 1, `another process lives under the worker id ${state.config.id}`);
+    case 'key-removed':
+      return only({ ...state, heartbeat: finishRemoval(state.heartbeat, event.removed) });
+    case 'snapshot-received':
+      return applySlice(state, receiveSnapshot(state.slice, event.snapshot, state.config.id, nowMs), [], nowMs);
+    case 'newest-read':
+      return receiveNewest(state, event, nowMs);
+    case 'newest-failed':
+      return only({ ...state, newestRead: pause(NEWEST_RETRY_MS, nowMs) });
+    case 'claimed':
+    case 'claim-failed':
+      return receiveClaim(state, event, nowMs);
+    case 'ticked':
+    case 'tick-failed':
+      return receiveTick(state, event, nowMs);
+    case 'rebased':
+      return reported(state, { kind: 'rebased', slots: event.slots });
+    case 'ids-read':
+      return takeRound(state, receiveIds(state.round, event.ids, roundContext(state, nowMs)));
+    case 'ids-failed':
+      return only({ ...state, round: failIds(state.round) });
+    case 'owned-read':
+      return only({ ...state, departure: finishOwnedRead(state.departure, event.slots, nowMs) });
+    case 'reconnected':
+      return only({ ...state, newestRead: AT_ONCE, heartbeat: hurryHeartbeat(state.heartbeat) });
+    case 'leave-requested':
+      return leave(state, nowMs);
+    default:
+      return assertNever(event);
+  }
+}
+
+function advance(state: WorkerState, nowMs: number): Change {
+  if (state.stage === 'stopped') return only(state);
+  if (state.stage === 'checking') {
+    if (!isDue(state.identityCheck, nowMs)) return only(state);
+    return { state: { ...state, identityCheck: ask() }, effects: [{ kind: 'check-identity' }] };
+  }
+  const effects: WorkerEffect[] = [];
+  let next = state;
+  if (isDue(next.clockRead, nowMs)) {
+    next = { ...next, clockRead: ask() };
+    effects.push({ kind: 'measure-clock' });
+  }
+  if (isDue(next.newestRead, nowMs)) {
+    next = { ...next, newestRead: ask() };
+    effects.push({ kind: 'read-newest' });
+  }
+  const slice = retryClaim(next.slice, nowMs);
+  const round = advanceRound(next.round, roundContext(next, nowMs));
+  next = { ...next, slice: slice.state, round: round.state };
+  effects.push(...slice.effects, ...round.effects);
+  if (isWarm(next) || next.departure !== null) {
+    const { heartbeatMs } = next.config;
+    const heartbeat = advanceHeartbeat(next.heartbeat, livenessOf(next), { nowMs, heartbeatMs });
+    next = { ...next, heartbeat: heartbeat.state };
+    effects.push(...heartbeat.effects);
+  }
+  const departed = advanceDeparture(next.departure, {
+    slice: next.slice,
+    worker: next.config.id,
+    isWithdrawn: next.heartbeat.phase === 'withdrawn',
+    graceMs: next.config.graceMs,
+    nowMs,
+  });
+  next = { ...next, departure: departed.departure, stage: departed.isOver ? 'stopped' : next.stage };
+  return { state: next, effects: [...effects, ...departed.effects] };
+}
+
+function wakeAtMs(state: WorkerState): number | null {
+  if (state.stage === 'stopped') return null;
+  if (state.stage === 'checking') return pollAtMs(state.identityCheck);
+  return earliest(
+    pollAtMs(state.clockRead),
+    pollAtMs(state.newestRead),
+    sliceWakeAtMs(state.slice),
+    roundWakeAtMs(state.round, { clock: state.clock, phaseMs: state.config.phaseMs }),
+    isWarm(state) || state.departure !== null ? heartbeatWakeAtMs(state.heartbeat) : null,
+    departureWakeAtMs(state.departure, state.config.graceMs),
+  );
+}
+
+function isWarm(state: WorkerState): boolean {
+  return state.heartbeat.phase === 'registered' || (state.hasReadNewest && state.round.lastTick > 0 && state.slice.applying === null);
+}
+
+function finishIdentityCheck(state: WorkerState, outcome: 'free' | 'held' | 'unclear', nowMs: number): Change {
+  switch (outcome) {
+    case 'free':
+      return {
+        state: { ...state, stage: 'running', identityCheck: pause(Number.POSITIVE_INFINITY, nowMs) },
+        effects: [{ kind: 'serve-probe' }],
+      };
+    case 'held':
+      return stop(state, 1, `a worker ${state.config.id} is alive already; give each worker an id of its own (--worker-id)`);
+    case 'unclear': {
+      // Its key is there but it does not answer: frozen, or dead on a vanished host. Its key's end decides.
+      const waiting = { ...state, identityCheck: pause(IDENTITY_RETRY_MS, nowMs) };
+      return reported(waiting, { kind: 'identity-unclear' });
+    }
+    default:
+      return assertNever(outcome);
+  }
+}
+
+function finishHeartbeat(state: WorkerState, isAcknowledged: boolean): Change {
+  const heartbeat = finishRenewal(state.heartbeat, isAcknowledged);
+  const next = { ...state, heartbeat };
+  const isNew = state.heartbeat.phase === 'unregistered' && heartbeat.phase === 'registered';
+  return isNew ? reported(next, { kind: 'registered' }) : only(next);
+}
+
+function receiveNewest(state: WorkerState, event: Extract<WorkerEvent, { kind: 'newest-read' }>, nowMs: number): Change {
+  const read = { ...state, hasReadNewest: true, newestRead: pause(NEWEST_EVERY_MS, nowMs) };
+  if (event.snapshot === null) return only(read);
+  return applySlice(read, receiveSnapshot(read.slice, event.snapshot, state.config.id, nowMs), [], nowMs);
+}
+
+function receiveClaim(
+  state: WorkerState,
+  event: Extract<WorkerEvent, { kind: 'claimed' | 'claim-failed' }>,
+  nowMs: number,
+): Change {
+  if (event.kind === 'claim-failed') {
+    const step = failClaim(state.slice, event.order, state.config.id, nowMs);
+    const failed: WorkerEffect = { kind: 'report', report: { kind: 'failed', what: 'claim', reason: event.reason } };
+    return { state: { ...state, slice: step.state }, effects: [...step.effects, failed] };
+  }
+  const step = finishClaim(state.slice, event, state.config.id, nowMs);
+  const change = applySlice(state, step, event.result.claimed, nowMs);
+  if (event.result.refused.length === 0) return change;
+  // A newer owner exists: its snapshot is on the way, or was lost on it.
+  const report: WorkerReport = { kind: 'claims-refused', slots: event.result.refused, ring: event.order.version };
+  return { state: { ...change.state, newestRead: AT_ONCE }, effects: [...change.effects, { kind: 'report', report }] };
+}
+
+function receiveTick(
+  state: WorkerState,
+  event: Extract<WorkerEvent, { kind: 'ticked' | 'tick-failed' }>,
+  nowMs: number,
+): Change {
+  if (event.kind === 'tick-failed') {
+    const round = event.lane === 'gained' ? state.round : failTick(state.round, event.tick, nowMs);
+    return reported({ ...state, round }, { kind: 'failed', what: 'tick', reason: event.reason });
+  }
+  const fenced = event.result.lost.length > 0 ? loseSlots(state.slice, event.result.lost) : null;
+  const next = fenced === null ? state : { ...state, slice: fenced.state };
+  const ticked = takeRound(next, finishTick(next.round, event, event.lane, roundContext(next, nowMs)));
+  if (fenced === null) return ticked;
+  const effects = [...fenced.effects, ...ticked.effects];
+  if (fenced.disputed.length > 0) {
+    const ring = state.slice.applied?.version ?? 0;
+    effects.push({ kind: 'report', report: { kind: 'slots-lost', slots: fenced.disputed, ring } });
+  }
+  return { state: ticked.state, effects };
+}
+
+/** Takes over what the slice became; where a snapshot was applied, ticks what is behind and tells of it. */
+function applySlice(
+  state: WorkerState,
+  step: SliceStep,
+  claimed: readonly { readonly slot: number; readonly lastTick: number }[],
+  nowMs: number,
+): Change {
+  const next = { ...state, slice: step.state };
+  if (step.applied === null) return { state: next, effects: step.effects };
+  const { snapshot, gained, lost, tookMs } = step.applied;
+  const rows = snapshot.workers.find((worker) => worker.id === state.config.id)?.rows ?? 0;
+  return {
+    state: { ...next, round: forgetList(next.round) },
+    effects: [
+      ...tickBehind(next, step.applied, claimed, nowMs),
+      ...step.effects,
+      { kind: 'report', report: { kind: 'ring-applied', snapshot, gained: gained.length, lost: lost.length, rows, tookMs } },
+    ],
+  };
+}
+
+/** Gained slots whose last tick is behind get this second's at once: their former owner may have died before it. */
+function tickBehind(
+  state: WorkerState,
+  applied: AppliedSlice,
+  claimed: readonly { readonly slot: number; readonly lastTick: number }[],
+  nowMs: number,
+): WorkerEffect[] {
+  const tick = Math.floor(databaseMs(state.clock, nowMs) / 1000);
+  if (Number.isNaN(tick)) return [];
+  const lastTicks = new Map(claimed.map(({ slot, lastTick }) => [slot, lastTick]));
+  const behind = applied.gained.filter((slot) => (lastTicks.get(slot) ?? 0) < tick);
+  return behind.length === 0 ? [] : [{ kind: 'tick', lane: 'gained', tick, slots: behind }];
+}
+
+function leave(state: WorkerState, nowMs: number): Change {
+  if (state.departure !== null) return only(state);
+  if (state.stage === 'checking') return stop(state, 0, 'asked to leave before the start');
+  const leaving = { ...state, departure: startDeparture(nowMs), heartbeat: withdraw(state.heartbeat) };
+  return reported(leaving, { kind: 'leaving' });
+}
+
+function roundContext(state: WorkerState, nowMs: number): RoundContext {
+  const { slice, config } = state;
+  return {
+    clock: state.clock,
+    phaseMs: config.phaseMs,
+    chunkRows: config.chunkRows,
+    slots: slice.slots,
+    lingering: slice.lingering,
+    expectedRows: slice.applied?.workers.find((worker) => worker.id === config.id)?.rows ?? 0,
+    ring: slice.applied?.version ?? 0,
+    nowMs,
+  };
+}
+
+function takeRound(state: WorkerState, step: RoundStep): Change {
+  return { state: { ...state, round: step.state }, effects: step.effects };
+}
+
+function stop(state: WorkerState, code: 0 | 1, reason: string): Change {
+  return { state: { ...state, stage: 'stopped' }, effects: [{ kind: 'stop', code, reason }] };
+}
+
+function reported(state: WorkerState, report: WorkerReport): Change {
+  return { state, effects: [{ kind: 'report', report }] };
+}
+
+function only(state: WorkerState): Change {
+  return { state, effects: [] };
+}
+
+function isDue(polled: Polled, nowMs: number): boolean {
+  return !polled.isBusy && nowMs >= polled.nextAtMs;
+}
+
+function ask(): Polled {
+  return { isBusy: true, nextAtMs: Number.POSITIVE_INFINITY };
+}
+
+function pause(forMs: number, nowMs: number): Polled {
+  return { isBusy: false, nextAtMs: nowMs + forMs };
+}
+
+function pollAtMs(polled: Polled): number | null {
+  return polled.isBusy || polled.nextAtMs === Number.POSITIVE_INFINITY ? null : polled.nextAtMs;
+}

@@ -1,0 +1,97 @@
+import type { Liveness } from '../../shared/nats/liveness.ts';
+import type { ClaimResult, TickResult } from '../../shared/postgres/fence.ts';
+import type { Order, Snapshot } from '../../shared/ring/snapshot.ts';
+
+/** What never changes in a worker's life. */
+export interface WorkerConfig {
+  readonly id: string;
+  /** ISO time of the process's start; with the id it tells two processes of one id apart. */
+  readonly startedAt: string;
+  readonly heartbeatMs: number;
+  readonly leaseTtlMs: number;
+  /** Where in the second this worker's round begins, 0–999 ms, spread by id so that Postgres is loaded evenly. */
+  readonly phaseMs: number;
+  /** Rows that one tick statement aims at: short transactions keep the table HOT-updatable. */
+  readonly chunkRows: number;
+  /** How long a planned leave may take before the worker goes anyway, ms. */
+  readonly graceMs: number;
+}
+
+/** Which statement a tick belongs to: the second's round, slots just gained, or slots given away but not yet taken. */
+export type TickLane = 'round' | 'gained' | 'lingering';
+
+export type WorkerEvent =
+  | { readonly kind: 'wake' }
+  | { readonly kind: 'identity-checked'; readonly outcome: 'free' | 'held' | 'unclear' }
+  | { readonly kind: 'clock-measured'; readonly serverMs: number; readonly sentMs: number; readonly receivedMs: number }
+  | { readonly kind: 'clock-failed' }
+  | { readonly kind: 'renewed' }
+  | { readonly kind: 'renewal-failed' }
+  | { readonly kind: 'renewal-taken' }
+  | { readonly kind: 'key-removed'; readonly removed: boolean }
+  | { readonly kind: 'snapshot-received'; readonly snapshot: Snapshot }
+  | { readonly kind: 'newest-read'; readonly snapshot: Snapshot | null }
+  | { readonly kind: 'newest-failed' }
+  | { readonly kind: 'claimed'; readonly order: Order; readonly result: ClaimResult }
+  | { readonly kind: 'claim-failed'; readonly order: Order; readonly reason: string }
+  | {
+      readonly kind: 'ticked';
+      readonly lane: TickLane;
+      readonly tick: number;
+      readonly slots: readonly number[];
+      readonly result: TickResult;
+    }
+  | {
+      readonly kind: 'tick-failed';
+      readonly lane: TickLane;
+      readonly tick: number;
+      readonly slots: readonly number[];
+      readonly reason: string;
+    }
+  | { readonly kind: 'rebased'; readonly slots: number }
+  | { readonly kind: 'ids-read'; readonly ids: readonly string[] }
+  | { readonly kind: 'ids-failed' }
+  | { readonly kind: 'owned-read'; readonly slots: readonly number[] | null }
+  | { readonly kind: 'reconnected' }
+  | { readonly kind: 'leave-requested' };
+
+export type WorkerEffect =
+  /** Is another living process using this id? Nothing else happens before the answer. */
+  | { readonly kind: 'check-identity' }
+  /** My id is free: from now on probes of it are answered. */
+  | { readonly kind: 'serve-probe' }
+  | { readonly kind: 'measure-clock' }
+  | { readonly kind: 'renew'; readonly value: Liveness }
+  | { readonly kind: 'remove-key' }
+  | { readonly kind: 'read-newest' }
+  | { readonly kind: 'claim'; readonly order: Order; readonly slots: readonly number[] }
+  | { readonly kind: 'tick'; readonly lane: TickLane; readonly tick: number; readonly slots: readonly number[] }
+  | { readonly kind: 'rebase'; readonly tick: number; readonly slots: readonly number[] }
+  | { readonly kind: 'read-ids'; readonly slots: readonly number[] }
+  | { readonly kind: 'read-owned' }
+  | { readonly kind: 'report'; readonly report: WorkerReport }
+  /** The last effect of a worker's life. */
+  | { readonly kind: 'stop'; readonly code: 0 | 1; readonly reason: string };
+
+/** What a person or a metric is told; none of it changes what happens. */
+export type WorkerReport =
+  | { readonly kind: 'watching'; readonly tick: number; readonly ring: number; readonly ids: readonly string[]; readonly isChanged: boolean; readonly tookMs: number }
+  | {
+      readonly kind: 'ring-applied';
+      readonly snapshot: Snapshot;
+      /** In slots. */
+      readonly gained: number;
+      readonly lost: number;
+      readonly rows: number;
+      readonly tookMs: number;
+    }
+  | { readonly kind: 'registered' }
+  | { readonly kind: 'identity-unclear' }
+  | { readonly kind: 'ticks-missed'; readonly seconds: number; readonly rows: number }
+  | { readonly kind: 'rows-exhausted'; readonly count: number; readonly ids: readonly string[] }
+  | { readonly kind: 'slots-lost'; readonly slots: readonly number[]; readonly ring: number }
+  | { readonly kind: 'claims-refused'; readonly slots: readonly number[]; readonly ring: number }
+  | { readonly kind: 'failed'; readonly what: 'claim' | 'tick'; readonly reason: string }
+  | { readonly kind: 'rebased'; readonly slots: number }
+  | { readonly kind: 'leaving' }
+  | { readonly kind: 'grace-over'; readonly slots: number };

@@ -1,0 +1,257 @@
+import type { TickResult } from '../../shared/postgres/fence.ts';
+import { type DatabaseClock, databaseMs, isMeasured, monotonicMs } from './database-clock.ts';
+import type { TickLane, WorkerEffect, WorkerReport } from './protocol.ts';
+
+/**
+ * The second's work: one round of tick statements over the worker's slots, one statement at a time, all carrying the
+ * number the round began with, however long it takes. Numbers that nobody began are missed ticks: counted, never caught up.
+ *
+ * After the last statement the row count and checksum tell whether the list of ids still stands; only then is it read anew.
+ *
+ * States: idle (`round` null) → ticking → (failed: waits for `retryAtMs`) → idle, with `listing` set while ids are read.
+ */
+export interface RoundState {
+  /** The last tick done, over the whole slice; 0: none yet. */
+  readonly lastTick: number;
+  /** Rows ticked by the last whole round. */
+  readonly rows: number;
+  readonly round: Round | null;
+  readonly list: IdList | null;
+  readonly listing: Listing | null;
+  /** Since when slots of mine have lain ahead of the database's clock, ms; null: none. */
+  readonly aheadSinceMs: number | null;
+}
+
+interface Round {
+  readonly tick: number;
+  readonly startedMs: number;
+  readonly chunks: readonly Chunk[];
+  readonly next: number;
+  readonly retryAtMs: number | null;
+  readonly failures: number;
+  readonly rows: number;
+  readonly checksum: bigint;
+  readonly exhausted: readonly string[];
+  readonly exhaustedCount: number;
+  readonly ahead: readonly number[];
+}
+
+interface Chunk {
+  readonly lane: TickLane;
+  readonly slots: readonly number[];
+}
+
+interface IdList {
+  readonly key: string;
+  readonly ids: readonly string[];
+}
+
+interface Listing {
+  readonly key: string;
+  readonly tick: number;
+  readonly startedMs: number;
+}
+
+export interface RoundStep {
+  readonly state: RoundState;
+  readonly effects: readonly WorkerEffect[];
+}
+
+export interface RoundContext {
+  readonly clock: DatabaseClock;
+  readonly phaseMs: number;
+  readonly chunkRows: number;
+  readonly slots: readonly number[];
+  readonly lingering: readonly number[];
+  /** Rows to expect in `slots`, for the choice of the chunks. */
+  readonly expectedRows: number;
+  readonly ring: number;
+  readonly nowMs: number;
+}
+
+export const NO_ROUND: RoundState = {
+  lastTick: 0,
+  rows: 0,
+  round: null,
+  list: null,
+  listing: null,
+  aheadSinceMs: null,
+};
+
+const RETRY_FIRST_MS = 50;
+const RETRY_LONGEST_MS = 1000;
+/** The fence tells of slots that lie this far ahead; less is the ordinary difference of two workers' phases and clocks. */
+const STEP_BACK_TICKS = 2;
+const REBASE_AFTER_MS = 2000;
+
+/** Starts the round whose time has come, or the statement whose retry is due. */
+export function advanceRound(state: RoundState, context: RoundContext): RoundStep {
+  const due = dueTick(context);
+  if (due === null) return { state, effects: [] };
+  const { round } = state;
+  if (round !== null) {
+    if (round.retryAtMs === null || context.nowMs < round.retryAtMs) return { state, effects: [] };
+    if (due <= round.tick) return sendNext(state, { ...round, retryAtMs: null });
+    // The failed round's second is over: what it did not reach is missed.
+    return beginRound(reportMissed(state, round.tick, due, context));
+  }
+  const isSteppedBack = due < state.lastTick - STEP_BACK_TICKS;
+  if (due <= state.lastTick && !isSteppedBack) return { state, effects: [] };
+  return beginRound(reportMissed(state, state.lastTick + 1, due, context));
+
+  function beginRound(before: RoundStep): RoundStep {
+    const began = sendNext(before.state, makeRound(due ?? 0, before.state, context));
+    return { state: began.state, effects: [...before.effects, ...began.effects] };
+  }
+}
+
+export function finishTick(
+  state: RoundState,
+  done: { readonly tick: number; readonly result: TickResult },
+  lane: TickLane,
+  context: RoundContext,
+): RoundStep {
+  const { round } = state;
+  if (round === null || done.tick !== round.tick || lane === 'gained') return { state, effects: [] };
+  const { result } = done;
+  const counted: Round =
+    lane === 'lingering'
+      ? { ...round, next: round.next + 1, failures: 0 }
+      : {
+          ...round,
+          next: round.next + 1,
+          failures: 0,
+          rows: round.rows + result.rows,
+          checksum: round.checksum ^ BigInt(result.checksum),
+          exhausted: [...round.exhausted, ...result.exhausted],
+          exhaustedCount: round.exhaustedCount + result.exhaustedCount,
+          ahead: [...round.ahead, ...result.ahead],
+        };
+  if (counted.next < counted.chunks.length) return sendNext(state, counted);
+  return endRound({ ...state, round: null, lastTick: counted.tick, rows: counted.rows }, counted, context);
+}
+
+export function failTick(state: RoundState, tick: number, nowMs: number): RoundState {
+  const { round } = state;
+  if (round === null || tick !== round.tick) return state;
+  const delayMs = Math.min(RETRY_LONGEST_MS, RETRY_FIRST_MS * 2 ** round.failures);
+  return { ...state, round: { ...round, failures: round.failures + 1, retryAtMs: nowMs + delayMs } };
+}
+
+export function receiveIds(state: RoundState, ids: readonly string[], context: RoundContext): RoundStep {
+  const { listing } = state;
+  if (listing === null) return { state, effects: [] };
+  const report = watching(listing, ids, { ring: context.ring, isChanged: true, nowMs: context.nowMs });
+  return { state: { ...state, listing: null, list: { key: listing.key, ids } }, effects: [report] };
+}
+
+export function failIds(state: RoundState): RoundState {
+  return { ...state, listing: null, list: null };
+}
+
+/** The slice changed: the list that was read for the old one says nothing of the new one. */
+export function forgetList(state: RoundState): RoundState {
+  return { ...state, list: null };
+}
+
+export function roundWakeAtMs(state: RoundState, context: Pick<RoundContext, 'clock' | 'phaseMs'>): number | null {
+  if (!isMeasured(context.clock)) return null;
+  if (state.round !== null) return state.round.retryAtMs;
+  return monotonicMs(context.clock, (state.lastTick + 1) * 1000 + context.phaseMs);
+}
+
+/** The number of the latest tick whose time has come, in the worker's own phase; null while the clock is unmeasured. */
+function dueTick(context: RoundContext): number | null {
+  if (!isMeasured(context.clock)) return null;
+  return Math.floor((databaseMs(context.clock, context.nowMs) - context.phaseMs) / 1000);
+}
+
+function makeRound(tick: number, state: RoundState, context: RoundContext): Round {
+  const chunks: Chunk[] = chunkSlots(context.slots, Math.max(state.rows, context.expectedRows), context.chunkRows).map(
+    (slots) => ({ lane: 'round', slots }),
+  );
+  // Before the slice: whoever is to have these rows may have died, and their tick must not wait for it.
+  if (context.lingering.length > 0) chunks.unshift({ lane: 'lingering', slots: context.lingering });
+  return {
+    tick,
+    startedMs: context.nowMs,
+    chunks,
+    next: 0,
+    retryAtMs: null,
+    failures: 0,
+    rows: 0,
+    checksum: 0n,
+    exhausted: [],
+    exhaustedCount: 0,
+    ahead: [],
+  };
+}
+
+/** At least one chunk, also of no slots: a round always asks Postgres, so a tick done proves that Postgres answers. */
+function chunkSlots(slots: readonly number[], rows: number, chunkRows: number): (readonly number[])[] {
+  const count = Math.max(1, Math.min(slots.length, Math.ceil(rows / chunkRows)));
+  return Array.from({ length: count }, (_, index) =>
+    slots.slice(Math.floor((index * slots.length) / count), Math.floor(((index + 1) * slots.length) / count)),
+  );
+}
+
+function sendNext(state: RoundState, round: Round): RoundStep {
+  const chunk = round.chunks[round.next];
+  if (chunk === undefined) throw new Error(`round ${round.tick} has no chunk ${round.next}`);
+  return {
+    state: { ...state, round },
+    effects: [{ kind: 'tick', lane: chunk.lane, tick: round.tick, slots: chunk.slots }],
+  };
+}
+
+function endRound(state: RoundState, round: Round, context: RoundContext): RoundStep {
+  const effects: WorkerEffect[] = [];
+  if (round.exhaustedCount > 0) {
+    effects.push(reportEffect({ kind: 'rows-exhausted', count: round.exhaustedCount, ids: round.exhausted }));
+  }
+  const rebased = rebaseWhenAhead(state, round, context.nowMs);
+  effects.push(...rebased.effects);
+  const key = `${round.rows}:${round.checksum}`;
+  const listing: Listing = { key, tick: round.tick, startedMs: round.startedMs };
+  if (state.list !== null && state.list.key === key) {
+    effects.push(watching(listing, state.list.ids, { ring: context.ring, isChanged: false, nowMs: context.nowMs }));
+    return { state: rebased.state, effects };
+  }
+  // A listing still under way is asked for again: what it reads may be older than this round.
+  effects.push({ kind: 'read-ids', slots: context.slots });
+  return { state: { ...rebased.state, listing }, effects };
+}
+
+/** The database's clock was set back: slots ahead of it would stay silent until it caught up. */
+function rebaseWhenAhead(state: RoundState, round: Round, nowMs: number): RoundStep {
+  if (round.ahead.length === 0) return { state: { ...state, aheadSinceMs: null }, effects: [] };
+  if (state.aheadSinceMs === null) return { state: { ...state, aheadSinceMs: nowMs }, effects: [] };
+  if (nowMs - state.aheadSinceMs < REBASE_AFTER_MS) return { state, effects: [] };
+  return {
+    state: { ...state, aheadSinceMs: null },
+    effects: [{ kind: 'rebase', tick: round.tick, slots: round.ahead }],
+  };
+}
+
+function reportMissed(state: RoundState, from: number, due: number, context: RoundContext): RoundStep {
+  const seconds = due - from;
+  const isFirst = state.lastTick === 0;
+  if (isFirst || seconds <= 0 || context.slots.length === 0) return { state: { ...state, round: null }, effects: [] };
+  return {
+    state: { ...state, round: null },
+    effects: [reportEffect({ kind: 'ticks-missed', seconds, rows: state.rows })],
+  };
+}
+
+function watching(
+  listing: Listing,
+  ids: readonly string[],
+  now: { readonly ring: number; readonly isChanged: boolean; readonly nowMs: number },
+): WorkerEffect {
+  const tookMs = now.nowMs - listing.startedMs;
+  return reportEffect({ kind: 'watching', tick: listing.tick, ring: now.ring, ids, isChanged: now.isChanged, tookMs });
+}
+
+function reportEffect(report: WorkerReport): WorkerEffect {
+  return { kind: 'report', report };
+}

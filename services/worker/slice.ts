@@ -1,0 +1,167 @@
+import { earliest } from '../../shared/machine/machine.ts';
+import { compareOrder, type Order, type Snapshot, sliceOf } from '../../shared/ring/snapshot.ts';
+import type { ClaimResult } from '../../shared/postgres/fence.ts';
+import type { WorkerEffect } from './protocol.ts';
+
+/**
+ * Which slots are mine: applies snapshots in order, one at a time, and each atomically for the reader of this state.
+ *
+ * A snapshot passes through: waiting (another is being applied; only the newest waits) → applying (its slots are being
+ * claimed in Postgres) → applied (slice and order change in one assignment).
+ *
+ * Invariants: the applied order only grows. A slot given away stays `lingering`, and is ticked, until the fence says that
+ * its new owner has it: so a planned move costs no tick, however long the new owner takes.
+ */
+export interface SliceState {
+  readonly applied: Snapshot | null;
+  /** Sorted. */
+  readonly slots: readonly number[];
+  /** Sorted; disjoint from `slots`. */
+  readonly lingering: readonly number[];
+  readonly applying: Application | null;
+  readonly waiting: Snapshot | null;
+  /** Slots being claimed again after the fence disagreed. */
+  readonly reclaiming: boolean;
+}
+
+interface Application {
+  readonly snapshot: Snapshot;
+  readonly slots: readonly number[];
+  readonly startedMs: number;
+  readonly attempts: number;
+  /** Null while the claim is under way. */
+  readonly retryAtMs: number | null;
+}
+
+export interface AppliedSlice {
+  readonly snapshot: Snapshot;
+  readonly gained: readonly number[];
+  readonly lost: readonly number[];
+  readonly tookMs: number;
+}
+
+export interface SliceStep {
+  readonly state: SliceState;
+  readonly effects: readonly WorkerEffect[];
+  readonly applied: AppliedSlice | null;
+}
+
+export const NO_SLICE: SliceState = {
+  applied: null,
+  slots: [],
+  lingering: [],
+  applying: null,
+  waiting: null,
+  reclaiming: false,
+};
+
+const RETRY_FIRST_MS = 50;
+const RETRY_LONGEST_MS = 1000;
+
+export function receiveSnapshot(state: SliceState, snapshot: Snapshot, worker: string, nowMs: number): SliceStep {
+  const newest = state.waiting ?? state.applying?.snapshot ?? state.applied;
+  if (newest !== null && compareOrder(snapshot, newest) <= 0) return unchanged(state);
+  if (state.applying !== null) return unchanged({ ...state, waiting: snapshot });
+  return beginApplying(state, snapshot, worker, nowMs);
+}
+
+export function finishClaim(
+  state: SliceState,
+  claim: { readonly order: Order; readonly result: ClaimResult },
+  worker: string,
+  nowMs: number,
+): SliceStep {
+  const { applying } = state;
+  if (applying === null || compareOrder(claim.order, applying.snapshot) !== 0) {
+    return unchanged({ ...state, reclaiming: false });
+  }
+  const done = swapIn(state, applying, nowMs);
+  if (state.waiting === null) return done;
+  const next = beginApplying({ ...done.state, waiting: null }, state.waiting, worker, nowMs);
+  // Two snapshots at once happen only when the second claims nothing; the second one's report then stands for both.
+  return { ...next, effects: [...done.effects, ...next.effects], applied: next.applied ?? done.applied };
+}
+
+/** Postgres did not answer: the old slice stays in force, the claim is tried again. */
+export function failClaim(state: SliceState, order: Order, worker: string, nowMs: number): SliceStep {
+  const { applying } = state;
+  if (applying === null || compareOrder(order, applying.snapshot) !== 0) {
+    return unchanged({ ...state, reclaiming: false });
+  }
+  if (state.waiting !== null) return beginApplying({ ...state, applying: null, waiting: null }, state.waiting, worker, nowMs);
+  const attempts = applying.attempts + 1;
+  const delayMs = Math.min(RETRY_LONGEST_MS, RETRY_FIRST_MS * 2 ** (attempts - 1));
+  return unchanged({ ...state, applying: { ...applying, attempts, retryAtMs: nowMs + delayMs } });
+}
+
+export function retryClaim(state: SliceState, nowMs: number): SliceStep {
+  const { applying } = state;
+  if (applying === null || applying.retryAtMs === null || nowMs < applying.retryAtMs) return unchanged(state);
+  return {
+    state: { ...state, applying: { ...applying, retryAtMs: null } },
+    effects: [claimEffect(applying.snapshot, applying.slots)],
+    applied: null,
+  };
+}
+
+/**
+ * The fence named another worker for slots that this one ticked. For lingering ones that is the expected end. For the
+ * slice's own it means a newer owner, or a claim that got lost: claim again and look for a newer snapshot.
+ */
+export function loseSlots(state: SliceState, lost: readonly number[]): SliceStep & { readonly disputed: readonly number[] } {
+  const lostSet = new Set(lost);
+  const lingering = state.lingering.filter((slot) => !lostSet.has(slot));
+  const disputed = state.slots.filter((slot) => lostSet.has(slot));
+  const mayReclaim = disputed.length > 0 && state.applied !== null && state.applying === null && !state.reclaiming;
+  if (!mayReclaim || state.applied === null) return { ...unchanged({ ...state, lingering }), disputed };
+  return {
+    state: { ...state, lingering, reclaiming: true },
+    effects: [claimEffect(state.applied, disputed), { kind: 'read-newest' }],
+    applied: null,
+    disputed,
+  };
+}
+
+export function sliceWakeAtMs(state: SliceState): number | null {
+  return earliest(state.applying?.retryAtMs ?? null);
+}
+
+/** Sorted union of two sorted lists, less what is in `without`. */
+export function mergeSlots(a: readonly number[], b: readonly number[], without: readonly number[] = []): number[] {
+  const excluded = new Set(without);
+  return [...new Set([...a, ...b])].filter((slot) => !excluded.has(slot)).sort((x, y) => x - y);
+}
+
+function beginApplying(state: SliceState, snapshot: Snapshot, worker: string, nowMs: number): SliceStep {
+  const slots = sliceOf(snapshot, worker);
+  const applying: Application = { snapshot, slots, startedMs: nowMs, attempts: 0, retryAtMs: null };
+  // Nothing to claim: whoever takes my slots stamps them.
+  if (slots.length === 0) return swapIn(state, applying, nowMs);
+  return { state: { ...state, applying }, effects: [claimEffect(snapshot, slots)], applied: null };
+}
+
+function swapIn(state: SliceState, applying: Application, nowMs: number): SliceStep {
+  const before = new Set(state.slots);
+  const after = new Set(applying.slots);
+  const gained = applying.slots.filter((slot) => !before.has(slot));
+  const lost = state.slots.filter((slot) => !after.has(slot));
+  return {
+    state: {
+      ...state,
+      applied: applying.snapshot,
+      slots: applying.slots,
+      lingering: mergeSlots(state.lingering, lost, applying.slots),
+      applying: null,
+    },
+    effects: [],
+    applied: { snapshot: applying.snapshot, gained, lost, tookMs: nowMs - applying.startedMs },
+  };
+}
+
+function claimEffect(order: Order, slots: readonly number[]): WorkerEffect {
+  return { kind: 'claim', order: { epoch: order.epoch, version: order.version }, slots };
+}
+
+function unchanged(state: SliceState): SliceStep {
+  return { state, effects: [], applied: null };
+}

@@ -1,0 +1,166 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { Registry } from 'prom-client';
+import { type HttpServer, json, type Routes, serveHttp } from '../../shared/http/server.ts';
+import { Driver } from '../../shared/machine/driver.ts';
+import { connectNats, type NatsLink } from '../../shared/nats/connection.ts';
+import { LivenessBucket } from '../../shared/nats/liveness-bucket.ts';
+import { serveProbe } from '../../shared/nats/service.ts';
+import { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
+import { type Adoption, readAdoption } from '../../shared/postgres/adoption.ts';
+import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
+import { Fence } from '../../shared/postgres/fence.ts';
+import type { EndOfService } from '../../shared/process/run-service.ts';
+import { performWorker } from './effects.ts';
+import { isReady, livenessOf, startWorker, stepWorker, type WorkerState } from './machine.ts';
+import { makeWorkerMetrics, type WorkerMetrics } from './metrics.ts';
+import type { WorkerOptions } from './options.ts';
+import type { WorkerConfig, WorkerEffect, WorkerEvent } from './protocol.ts';
+import { makeWorkerReports } from './reports.ts';
+
+const CHUNK_ROWS = 6_000;
+const GRACE_MS = 10_000;
+const ADOPTION_RETRY_MS = 250;
+/** Rounds begin in the first part of the second, so that even a slow one ends within it. */
+const PHASES_MS = 800;
+const VERSION = '0.1.0';
+
+/**
+ * Runs one worker until it has left or must give up; `leave` asks for the planned leave.
+ * Waits for NATS, Postgres and the table's adoption for ever, saying so.
+ * @throws what waiting cannot mend: wrong credentials, a table that does not fit, missing privileges.
+ */
+export async function runWorker(options: WorkerOptions, log: Logger, leave: AbortSignal): Promise<EndOfService> {
+  const registry = new Registry();
+  const metrics = makeWorkerMetrics(registry);
+  const seen: { state: WorkerState | null } = { state: null };
+  // First of all, so that liveness probes are answered while the servers are still being waited for.
+  const http = await serveHttp({ port: options.httpPort, routes: makeRoutes(registry, () => seen.state) });
+  log.info({ port: http.port }, 'serving health and metrics');
+  const waiting = { log, signal: leave };
+  const postgres = await connectPostgres({ ...options.postgres, applicationName: options.workerId }, waiting);
+  const adoption = await waitForAdoption(postgres, options, waiting);
+  const link = await connectNats({ ...options.nats, name: options.workerId }, waiting);
+  return serveUntilEnd(options, { log, metrics, leave, postgres, adoption, link, http, seen });
+}
+
+interface Surroundings {
+  readonly log: Logger;
+  readonly metrics: WorkerMetrics;
+  readonly leave: AbortSignal;
+  readonly postgres: PostgresLink;
+  readonly adoption: Adoption;
+  readonly link: NatsLink;
+  readonly http: HttpServer;
+  /** Where the health endpoints look. */
+  readonly seen: { state: WorkerState | null };
+}
+
+async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Promise<EndOfService> {
+  const { log, metrics, link, postgres, adoption } = around;
+  const config = makeConfig(options);
+  const liveness = await LivenessBucket.open(link, { ttlMs: options.leaseTtlMs });
+  const snapshots = await SnapshotStream.open(link);
+  const reject = (reason: string) => {
+    metrics.rejectedSnapshots.inc();
+    log.warn({ subject: link.names.snapshotSubject, reason }, 'a snapshot was kept out');
+  };
+  let unserve = async () => {};
+  return new Promise<EndOfService>((resolve, reject_) => {
+    const driver = new Driver<WorkerState, WorkerEvent, WorkerEffect>({
+      initial: startWorker(config),
+      step: (state, event, nowMs) => {
+        const step = stepWorker(state, event, nowMs);
+        around.seen.state = step.state;
+        return step;
+      },
+      wake: { kind: 'wake' },
+      perform: performWorker(config, {
+        link,
+        liveness,
+        snapshots,
+        fence: new Fence(postgres, options.table, adoption),
+        slots: adoption.slots,
+        serveProbe: async () => {
+          const answer = () => livenessOf(driver.state);
+          unserve = await serveProbe(link, { role: 'worker', id: config.id, version: VERSION, answer });
+        },
+        report: makeWorkerReports({ log, metrics, logIdsMax: options.logIdsMax }),
+        reject,
+        stop: (code, reason) => void end({ code, reason }),
+      }),
+      onCrash: reject_,
+    });
+    const unsubscribe = snapshots.subscribe(adoption.slots, (received) => {
+      if (received.ok) driver.dispatch({ kind: 'snapshot-received', snapshot: received.snapshot });
+      else reject(received.reason);
+    });
+    link.onStatus((status) => {
+      log.warn({ status }, 'NATS connection');
+      if (status === 'reconnected') driver.dispatch({ kind: 'reconnected' });
+    });
+    link.closed.then((error) => reject_(error ?? new Error('the NATS connection was closed')));
+    const requestLeave = () => driver.dispatch({ kind: 'leave-requested' });
+    if (around.leave.aborted) requestLeave();
+    else around.leave.addEventListener('abort', requestLeave, { once: true });
+    driver.dispatch({ kind: 'wake' });
+
+    async function end(outcome: EndOfService): Promise<void> {
+      driver.stop();
+      unsubscribe();
+      await unserve();
+      resolve(outcome);
+      await link.drain();
+      await postgres.close();
+      await around.http.close();
+    }
+  });
+}
+
+/** The table is adopted by a coordinator: made, checked, given its slots. */
+async function waitForAdoption(
+  postgres: PostgresLink,
+  options: WorkerOptions,
+  waiting: { readonly log: Logger; readonly signal: AbortSignal },
+): Promise<Adoption> {
+  for (let attempt = 0; ; attempt += 1) {
+    const adoption = await readAdoption(postgres, options.table);
+    if (adoption !== null) return adoption;
+    if (attempt % 20 === 0) {
+      const { schema, table } = options.table;
+      waiting.log.warn({ table: `${schema}.${table}` }, 'waiting for a coordinator to adopt the table');
+    }
+    await delay(ADOPTION_RETRY_MS, undefined, { signal: waiting.signal });
+  }
+}
+
+function makeConfig(options: WorkerOptions): WorkerConfig {
+  return {
+    id: options.workerId,
+    startedAt: new Date().toISOString(),
+    heartbeatMs: options.heartbeatMs,
+    leaseTtlMs: options.leaseTtlMs,
+    phaseMs: spreadPhase(options.workerId),
+    chunkRows: CHUNK_ROWS,
+    graceMs: GRACE_MS,
+  };
+}
+
+/** Another phase for each id, the same after a restart. */
+function spreadPhase(id: string): number {
+  let hash = 0;
+  for (const char of id) hash = (Math.imul(hash, 31) + (char.codePointAt(0) ?? 0)) >>> 0;
+  return (Math.imul(hash, 0x9e3779b1) >>> 0) % PHASES_MS;
+}
+
+function makeRoutes(registry: Registry, read: () => WorkerState | null): Routes {
+  return {
+    '/healthz': () => json({ status: 'alive' }),
+    '/readyz': () => {
+      const state = read();
+      const ready = state !== null && isReady(state);
+      return json({ ready, ...(state === null ? {} : livenessOf(state)) }, ready ? 200 : 503);
+    },
+    '/metrics': async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
+  };
+}
