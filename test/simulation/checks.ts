@@ -1,0 +1,121 @@
+import { isDeepStrictEqual } from 'node:util';
+import { isUneven } from '../../shared/ring/assignment.ts';
+import { compareOrder, sliceOf } from '../../shared/ring/snapshot.ts';
+import type { Increment } from './fake-postgres.ts';
+import type { World } from './world.ts';
+
+export class Violation extends Error {}
+
+/** How far behind the database's clock a slot's last tick may lie once all is quiet, in ticks. */
+const QUIET_LAG_TICKS = 2;
+
+/**
+ * What must hold after every single step, whatever the faults: no slot is incremented twice for one tick, and every
+ * snapshot that the stream took is ordered, even and minimal.
+ */
+export class StepChecks {
+  readonly #world: World;
+  readonly #ticked: Set<number>[];
+  #seenIncrements = 0;
+  #seenSnapshots = 0;
+
+  constructor(world: World) {
+    this.#world = world;
+    this.#ticked = world.postgres.slots.map(() => new Set());
+  }
+
+  check(): void {
+    const { increments } = this.#world.postgres;
+    for (; this.#seenIncrements < increments.length; this.#seenIncrements += 1) {
+      const increment = increments[this.#seenIncrements];
+      if (increment !== undefined) this.#checkIncrement(increment);
+    }
+    const { accepted } = this.#world;
+    for (; this.#seenSnapshots < accepted.length; this.#seenSnapshots += 1) this.#checkSnapshot(this.#seenSnapshots);
+  }
+
+  #checkIncrement({ kind, slot, tick, worker }: Increment): void {
+    const ticks = this.#ticked[slot];
+    if (kind === 'rebase') {
+      // The database's clock was set back: from here on its seconds are counted again.
+      for (const known of ticks ?? []) if (known > tick) ticks?.delete(known);
+      return;
+    }
+    if (ticks?.has(tick)) throw new Violation(`slot ${slot} was incremented twice for tick ${tick}, now by ${worker}`);
+    ticks?.add(tick);
+  }
+
+  #checkSnapshot(index: number): void {
+    const { accepted } = this.#world;
+    const snapshot = accepted[index]?.snapshot;
+    const before = accepted[index - 1]?.snapshot;
+    if (snapshot === undefined) return;
+    const name = `snapshot (${snapshot.epoch}, ${snapshot.version})`;
+    // One that the stream lost is put back as it was.
+    if (before !== undefined && isDeepStrictEqual(snapshot, before)) return;
+    if (before !== undefined && compareOrder(snapshot, before) <= 0) {
+      throw new Violation(`${name} was accepted after (${before.epoch}, ${before.version})`);
+    }
+    if (snapshot.cause.kind === 'leader-changed') return;
+    const { moved } = snapshot;
+    // Slots of several rows cannot be split: each worker may be off by one slot's rows.
+    const heaviest = Math.max(0, ...this.#world.postgres.weights) + 1;
+    const slack = heaviest <= 2 ? 0 : heaviest * snapshot.workers.length;
+    if (moved.rows > moved.minimumRows + slack) {
+      throw new Violation(`${name} moves ${moved.rows} rows where ${moved.minimumRows} do`);
+    }
+    const shares = snapshot.workers.map(({ rows }) => rows);
+    if (shares.length > 0 && Math.max(...shares) - Math.min(...shares) > heaviest) {
+      throw new Violation(`${name} is uneven: ${shares.join(', ')}`);
+    }
+  }
+}
+
+/** What must hold when the faults are over and some time has passed: all converged, and every row is being ticked. */
+export function checkQuiet(world: World): void {
+  const leaders = world.liveCoordinators.filter((node) => node.state.term !== null);
+  if (leaders.length !== 1) throw new Violation(`${leaders.length} coordinators lead`);
+  const workers = world.liveWorkers;
+  const newest = world.nats.ring.newest.snapshot;
+  if (workers.length === 0) return;
+  if (newest === null) throw new Violation('there is no snapshot');
+  const inRing = newest.workers.map(({ id }) => id).join(', ');
+  const alive = [...new Set(workers.map(({ id }) => id))].sort().join(', ');
+  if (inRing !== alive) throw new Violation(`the ring has ${inRing}; alive are ${alive}`);
+  if (isUneven(world.nats.ring.newest.snapshot?.workers.map(({ id }) => rowsOf(world, id)) ?? [])) {
+    const shares = newest.workers.map(({ id }) => rowsOf(world, id));
+    const heaviest = Math.max(0, ...world.postgres.weights);
+    if (Math.max(...shares) - Math.min(...shares) > heaviest) throw new Violation(`uneven at rest: ${shares.join(', ')}`);
+  }
+  for (const worker of workers) checkWorker(world, worker);
+  const tick = Math.floor((world.timeline.nowMs + world.postgres.clockOffsetMs) / 1000);
+  for (const [slot, row] of world.postgres.slots.entries()) {
+    const owner = newest.workers.find(({ id }) => id === row.worker);
+    if (owner === undefined) throw new Violation(`slot ${slot} is fenced to ${row.worker}, who is not in the ring`);
+    const lag = tick - row.lastTick;
+    if ((world.postgres.weights[slot] ?? 0) > 0 && (lag > QUIET_LAG_TICKS || lag < -1)) {
+      throw new Violation(`slot ${slot} of ${row.worker} was last ticked for ${row.lastTick}; it is ${tick}`);
+    }
+  }
+}
+
+function checkWorker(world: World, worker: World['workers'][number]): void {
+  const newest = world.nats.ring.newest.snapshot;
+  const { applied, slots } = worker.state.slice;
+  if (newest === null || applied === null || compareOrder(applied, newest) !== 0) {
+    throw new Violation(`${worker.id} has applied ${applied?.epoch}, ${applied?.version}; newest is ${newest?.epoch}, ${newest?.version}`);
+  }
+  const expected = sliceOf(newest, worker.id);
+  if (expected.join() !== slots.join()) throw new Violation(`${worker.id} watches other slots than its snapshot says`);
+  for (const slot of slots) {
+    if (world.postgres.slots[slot]?.worker !== worker.id) {
+      throw new Violation(`slot ${slot} of ${worker.id} is fenced to ${world.postgres.slots[slot]?.worker}`);
+    }
+  }
+}
+
+function rowsOf(world: World, worker: string): number {
+  const newest = world.nats.ring.newest.snapshot;
+  if (newest === null) return 0;
+  return sliceOf(newest, worker).reduce((sum, slot) => sum + (world.postgres.weights[slot] ?? 0), 0);
+}

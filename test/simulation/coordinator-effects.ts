@@ -1,0 +1,226 @@
+import type { CoordinatorEffect, CoordinatorEvent, Office, ProbeAnswer } from '../../services/coordinator/protocol.ts';
+import { livenessOf } from '../../services/worker/machine.ts';
+import { assertNever } from '../../shared/machine/machine.ts';
+import type { CoordinatorNode, WorkerNode, World } from './world.ts';
+
+/** A coordinator's effects, performed on the fake servers. */
+export function performCoordinatorEffect(world: World, node: CoordinatorNode, effect: CoordinatorEffect): void {
+  const { postgres, nats, timeline } = world;
+  switch (effect.kind) {
+    case 'read-leader':
+      return askNats(world, node, {
+        apply: () => readLeader(world),
+        answer: (entry) => ({ kind: 'leader-read', entry }),
+        failed: { kind: 'leader-read-failed' },
+      });
+    case 'write-leader':
+      return writeLeader(world, node, effect);
+    case 'remove-leader':
+      return askNats(world, node, {
+        apply: () => {
+          const revision = nats.leadership.delete('leader', { revision: effect.revision, nowMs: timeline.nowMs });
+          if (revision !== null) world.broadcast(world.coordinators, { kind: 'leader-observed', entry: null });
+          return revision;
+        },
+        answer: () => null,
+        failed: null,
+      });
+    case 'probe-leader': {
+      const leader = world.coordinators.findLast(({ id }) => id === effect.leader);
+      return probe(world, node, leader, (answer) => ({ kind: 'leader-probed', leader: effect.leader, answer }), null);
+    }
+    case 'take-office':
+      return takeOffice(world, node, effect.lapsedEpoch);
+    case 'read-members':
+      return askNats(world, node, {
+        apply: () => readEntries(world),
+        answer: (entries) => ({ kind: 'members-read', entries }),
+        failed: { kind: 'members-read', entries: null },
+      });
+    case 'probe-worker': {
+      const worker = world.workers.findLast(({ id }) => id === effect.worker);
+      const value = worker === undefined ? null : livenessOf(worker.state);
+      return probe(world, node, worker, (answer) => ({ kind: 'worker-probed', worker: effect.worker, answer }), value);
+    }
+    case 'read-key':
+      return askNats(world, node, {
+        apply: () => readEntries(world).find(({ id }) => id === effect.worker) ?? null,
+        answer: (entry) => ({ kind: 'key-read', worker: effect.worker, outcome: { entry } }),
+        failed: { kind: 'key-read', worker: effect.worker, outcome: 'failed' },
+      });
+    case 'delete-key':
+      return askNats(world, node, {
+        apply: () => deleteKey(world, effect),
+        answer: (outcome) => ({ kind: 'key-deleted', worker: effect.worker, outcome }),
+        failed: { kind: 'key-deleted', worker: effect.worker, outcome: 'failed' },
+      });
+    case 'count-table':
+      return askPostgres(world, node, {
+        apply: () => postgres.count(),
+        answer: (table) => ({ kind: 'table-counted', table }),
+        failed: { kind: 'table-counted', table: null },
+      });
+    case 'read-changes':
+      return askPostgres(world, node, {
+        apply: () => postgres.changesSince(effect.since),
+        answer: (change) => ({ kind: 'table-changed', change }),
+        failed: { kind: 'table-changed', change: null },
+      });
+    case 'publish-snapshot':
+      return publish(world, node, effect);
+    case 'read-newest':
+      return askNats(world, node, {
+        apply: () => ({ newest: nats.ring.newest, lastEpoch: postgres.isDown ? null : postgres.lastEpoch }),
+        answer: (read) => ({ kind: 'newest-read', ...read }),
+        failed: { kind: 'newest-read', newest: null, lastEpoch: null },
+      });
+    case 'prune-changes':
+    case 'publish-size':
+    case 'report':
+      return;
+    case 'stop':
+      // What was sent before is on its way; the process is gone.
+      node.crash();
+      return;
+    default:
+      return assertNever(effect);
+  }
+}
+
+interface Call<Result> {
+  readonly apply: () => Result;
+  readonly answer: (result: Result) => CoordinatorEvent | null;
+  readonly failed: CoordinatorEvent | null;
+}
+
+function askNats<Result>(world: World, node: CoordinatorNode, call: Call<Result>): void {
+  world.request<CoordinatorEvent, Result>(node, { server: 'nats', ...call });
+}
+
+function askPostgres<Result>(world: World, node: CoordinatorNode, call: Call<Result>): void {
+  world.request<CoordinatorEvent, Result>(node, { server: 'postgres', ...call });
+}
+
+function readLeader(world: World) {
+  const entry = world.nats.leadership.get('leader', world.timeline.nowMs);
+  return entry === null ? null : { ...entry.value, revision: entry.revision };
+}
+
+function readEntries(world: World) {
+  const { nowMs } = world.timeline;
+  return world.nats.liveness.keys(nowMs).flatMap((id) => {
+    const entry = world.nats.liveness.get(id, nowMs);
+    return entry === null ? [] : [{ id, revision: entry.revision, value: entry.value }];
+  });
+}
+
+function writeLeader(
+  world: World,
+  node: CoordinatorNode,
+  effect: Extract<CoordinatorEffect, { kind: 'write-leader' }>,
+): void {
+  const sentMs = node.nowMs;
+  const { id, startedAt } = node.state.config;
+  askNats(world, node, {
+    apply: () => {
+      const value = { id, epoch: effect.epoch, startedAt };
+      const put = { revision: effect.revision, nowMs: world.timeline.nowMs };
+      const revision = world.nats.leadership.put('leader', value, put);
+      if (revision === null) return { kind: 'refused' } as const;
+      world.broadcast(world.coordinators, { kind: 'leader-observed', entry: { ...value, revision } });
+      return { kind: 'won', revision } as const;
+    },
+    answer: (outcome) => ({ kind: 'leader-written', sentMs, outcome }),
+    failed: { kind: 'leader-written', sentMs, outcome: { kind: 'failed' } },
+  });
+}
+
+/** Reads NATS, then Postgres, as the real one does; whichever is away, the office cannot be taken. */
+function takeOffice(world: World, node: CoordinatorNode, lapsedEpoch: number | null): void {
+  const { postgres, nats } = world;
+  const failed: CoordinatorEvent = { kind: 'office-failed', reason: 'unreachable' };
+  askNats(world, node, {
+    apply: () => nats.ring.newest,
+    answer: (newest) => {
+      askPostgres(world, node, {
+        apply: () => {
+          const order = postgres.newest();
+          const isMine = lapsedEpoch !== null && newest.snapshot?.epoch === lapsedEpoch && postgres.lastEpoch === lapsedEpoch;
+          const above = Math.max(newest.snapshot?.epoch ?? 0, order?.epoch ?? 0);
+          const epoch = isMine ? lapsedEpoch : postgres.drawEpoch(above);
+          return { epoch, fence: { order, owners: postgres.slots.map(({ worker }) => worker) }, table: postgres.count() };
+        },
+        answer: (read) => {
+          askNats(world, node, {
+            apply: () => readEntries(world),
+            answer: (members) => {
+              const office: Office = { ...read, newest, members };
+              return { kind: 'office-ready', office };
+            },
+            failed,
+          });
+          return null;
+        },
+        failed,
+      });
+      return null;
+    },
+    failed,
+  });
+}
+
+function deleteKey(
+  world: World,
+  effect: Extract<CoordinatorEffect, { kind: 'delete-key' }>,
+): 'deleted' | 'changed' {
+  const { nowMs } = world.timeline;
+  const current = world.nats.liveness.get(effect.worker, nowMs);
+  if (current === null) return 'deleted';
+  if (world.nats.liveness.delete(effect.worker, { revision: effect.revision, nowMs }) === null) return 'changed';
+  world.broadcast(world.coordinators, { kind: 'worker-removed', worker: effect.worker, revision: null });
+  return 'deleted';
+}
+
+function publish(
+  world: World,
+  node: CoordinatorNode,
+  effect: Extract<CoordinatorEffect, { kind: 'publish-snapshot' }>,
+): void {
+  const { snapshot, expectedSequence } = effect;
+  const order = { epoch: snapshot.epoch, version: snapshot.version };
+  askNats(world, node, {
+    apply: () => {
+      const sequence = world.nats.ring.publish(snapshot, expectedSequence);
+      if (sequence !== null) world.accepted.push({ snapshot, atMs: world.timeline.nowMs });
+      // A plain subscription sees refused publishes too.
+      world.broadcast(world.workers, { kind: 'snapshot-received', snapshot });
+      return sequence;
+    },
+    answer: (sequence) =>
+      sequence === null
+        ? { kind: 'snapshot-refused', order, reason: 'wrong last sequence' }
+        : { kind: 'snapshot-published', sequence, order },
+    failed: { kind: 'snapshot-failed', order, reason: 'no answer' },
+  });
+}
+
+/** No process behind the subject: no responders, at once. A frozen or cut-off one: nothing, until the timeout. */
+function probe(
+  world: World,
+  asker: CoordinatorNode,
+  target: WorkerNode | CoordinatorNode | undefined,
+  event: (answer: ProbeAnswer) => CoordinatorEvent,
+  value: ReturnType<typeof livenessOf> | null,
+): void {
+  const timeoutMs = 100;
+  if (!world.reachesNats(asker)) {
+    world.timeline.after(timeoutMs, () => asker.deliver(event({ kind: 'timeout' })));
+    return;
+  }
+  const isThere = target?.isAlive === true && target.isConnected && !target.isNatsCut;
+  const isSilent = target?.isAlive === true && (target.isFrozen || target.isNatsCut);
+  world.timeline.after(world.delayMs(), () => {
+    if (isSilent) world.timeline.after(timeoutMs, () => asker.deliver(event({ kind: 'timeout' })));
+    else asker.deliver(event(isThere ? { kind: 'answered', value } : { kind: 'no-responders' }));
+  });
+}

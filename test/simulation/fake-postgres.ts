@@ -1,0 +1,138 @@
+import type { ClaimResult, TickResult } from '../../shared/postgres/fence.ts';
+import { compareOrder, type Order } from '../../shared/ring/snapshot.ts';
+
+interface SlotRow {
+  epoch: number;
+  version: number;
+  worker: string | null;
+  lastTick: number;
+}
+
+/** What happened to a slot's numbering: an increment, or a re-basing after which later numbers may come again. */
+export interface Increment {
+  readonly kind: 'increment' | 'rebase';
+  readonly slot: number;
+  readonly tick: number;
+  readonly worker: string;
+}
+
+/** Which of the fence's rules to break, to see whether the checkers notice. */
+export type BrokenFence = 'none' | 'owner' | 'tick' | 'claim-order';
+
+/**
+ * Postgres as the fence sees it: each statement is atomic and happens at one moment of world time. When it happens, and
+ * whether the answer comes back, is the network's business.
+ */
+export class FakePostgres {
+  readonly slots: SlotRow[];
+  readonly weights: Int32Array;
+  /** Every increment ever made, for the checkers: they do not trust `last_tick`. */
+  readonly increments: Increment[] = [];
+  isDown = false;
+  /** Database epoch ms minus world ms. */
+  clockOffsetMs: number;
+  lastEpoch = 0;
+  readonly #broken: BrokenFence;
+  /** How many table changes happened; stands for the Postgres snapshot. */
+  #changes: { readonly slot: number; readonly delta: number }[] = [];
+
+  constructor(options: { readonly slots: number; readonly clockOffsetMs: number; readonly broken: BrokenFence }) {
+    this.slots = Array.from({ length: options.slots }, () => ({ epoch: 0, version: 0, worker: null, lastTick: 0 }));
+    this.weights = new Int32Array(options.slots);
+    this.clockOffsetMs = options.clockOffsetMs;
+    this.#broken = options.broken;
+  }
+
+  claim(args: { readonly worker: string; readonly order: Order; readonly slots: readonly number[] }): ClaimResult {
+    const claimed: { slot: number; lastTick: number }[] = [];
+    const refused: number[] = [];
+    for (const slot of args.slots) {
+      const row = this.#row(slot);
+      if (row.worker === args.worker) continue;
+      if (compareOrder(row, args.order) >= 0 && this.#broken !== 'claim-order') {
+        refused.push(slot);
+        continue;
+      }
+      Object.assign(row, { ...args.order, worker: args.worker });
+      claimed.push({ slot, lastTick: row.lastTick });
+    }
+    return { claimed, refused };
+  }
+
+  tick(args: { readonly worker: string; readonly tick: number; readonly slots: readonly number[] }): TickResult {
+    let stamped = 0;
+    let rows = 0;
+    let checksum = 0n;
+    const lost: number[] = [];
+    const ahead: number[] = [];
+    for (const slot of args.slots) {
+      const row = this.#row(slot);
+      const isMine = row.worker === args.worker || this.#broken === 'owner';
+      if (!isMine) {
+        lost.push(slot);
+        continue;
+      }
+      if (row.lastTick > args.tick + 2) ahead.push(slot);
+      const weight = this.weights[slot] ?? 0;
+      if (weight === 0 || (row.lastTick >= args.tick && this.#broken !== 'tick')) continue;
+      row.lastTick = args.tick;
+      stamped += 1;
+      rows += weight;
+      checksum ^= BigInt(slot * 65_537 + weight);
+      this.increments.push({ kind: 'increment', slot, tick: args.tick, worker: args.worker });
+    }
+    return { stamped, rows, checksum: String(checksum), exhausted: [], exhaustedCount: 0, lost, ahead };
+  }
+
+  rebase(args: { readonly worker: string; readonly tick: number; readonly slots: readonly number[] }): number {
+    let rebased = 0;
+    for (const slot of args.slots) {
+      const row = this.#row(slot);
+      if (row.worker !== args.worker || row.lastTick <= args.tick + 2) continue;
+      row.lastTick = args.tick;
+      this.increments.push({ kind: 'rebase', slot, tick: args.tick, worker: args.worker });
+      rebased += 1;
+    }
+    return rebased;
+  }
+
+  owned(worker: string): number[] {
+    return this.slots.flatMap((row, slot) => (row.worker === worker ? [slot] : []));
+  }
+
+  newest(): Order | null {
+    let newest: Order | null = null;
+    for (const row of this.slots) if (newest === null || compareOrder(row, newest) > 0) newest = row;
+    return newest === null || newest.epoch === 0 ? null : { epoch: newest.epoch, version: newest.version };
+  }
+
+  drawEpoch(above: number): number {
+    this.lastEpoch = Math.max(this.lastEpoch, above) + 1;
+    return this.lastEpoch;
+  }
+
+  changeRows(slot: number, delta: number): void {
+    const applied = Math.max(delta, -(this.weights[slot] ?? 0));
+    if (applied === 0) return;
+    this.weights[slot] = (this.weights[slot] ?? 0) + applied;
+    this.#changes.push({ slot, delta: applied });
+  }
+
+  count() {
+    const weights = this.weights.slice();
+    return { weights, rows: weights.reduce((sum, weight) => sum + weight, 0), at: String(this.#changes.length) };
+  }
+
+  changesSince(at: string) {
+    const deltas = this.#changes.slice(Number(at));
+    const added = deltas.reduce((sum, { delta }) => sum + Math.max(0, delta), 0);
+    const removed = deltas.reduce((sum, { delta }) => sum + Math.max(0, -delta), 0);
+    return { deltas, added, removed, at: String(this.#changes.length), recount: false };
+  }
+
+  #row(slot: number): SlotRow {
+    const row = this.slots[slot];
+    if (row === undefined) throw new Error(`no slot ${slot}`);
+    return row;
+  }
+}

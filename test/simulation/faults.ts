@@ -1,0 +1,196 @@
+import type { CoordinatorNode, WorkerNode, World } from './world.ts';
+
+/** A kind of trouble: what begins it, and, where it does not end by itself, what ends it. */
+interface Fault {
+  readonly name: string;
+  begin(world: World): (() => void) | null;
+  readonly longestMs: number;
+}
+
+const QUIET_WEATHER = { dropShare: 0, duplicateShare: 0, longestDelayMs: 5 };
+
+const FAULTS: readonly Fault[] = [
+  {
+    name: 'storm',
+    longestMs: 5_000,
+    begin(world) {
+      Object.assign(world.weather, {
+        dropShare: world.random.next() * 0.3,
+        duplicateShare: world.random.next() * 0.3,
+        longestDelayMs: world.random.pick([20, 200, 1_500]),
+      });
+      return () => Object.assign(world.weather, QUIET_WEATHER);
+    },
+  },
+  {
+    name: 'kill worker',
+    longestMs: 0,
+    begin(world) {
+      pickWorker(world)?.crash();
+      return null;
+    },
+  },
+  {
+    name: 'kill and restart worker under its id',
+    longestMs: 3_000,
+    begin(world) {
+      const worker = pickWorker(world);
+      worker?.crash();
+      return worker === undefined ? null : () => void world.startWorker(worker.id);
+    },
+  },
+  {
+    name: 'worker leaves',
+    longestMs: 0,
+    begin(world) {
+      pickWorker(world)?.deliver({ kind: 'leave-requested' });
+      return null;
+    },
+  },
+  {
+    name: 'worker joins',
+    longestMs: 0,
+    begin(world) {
+      if (world.liveWorkers.length < 6) world.startWorker(`worker-${world.workers.length + 1}`);
+      return null;
+    },
+  },
+  {
+    name: 'freeze worker',
+    longestMs: 8_000,
+    begin(world) {
+      const worker = pickWorker(world);
+      worker?.freeze();
+      return () => worker?.thaw();
+    },
+  },
+  { name: 'cut worker from NATS', longestMs: 6_000, begin: (world) => cutFromNats(world, pickWorker(world)) },
+  {
+    name: 'cut worker from Postgres',
+    longestMs: 8_000,
+    begin(world) {
+      const worker = pickWorker(world);
+      if (worker !== undefined) worker.isPostgresCut = true;
+      return () => {
+        if (worker !== undefined) worker.isPostgresCut = false;
+      };
+    },
+  },
+  {
+    name: 'kill and restart coordinator',
+    longestMs: 3_000,
+    begin(world) {
+      const coordinator = pickCoordinator(world);
+      coordinator?.crash();
+      return coordinator === undefined ? null : () => void world.startCoordinator(coordinator.id);
+    },
+  },
+  {
+    name: 'freeze coordinator',
+    longestMs: 8_000,
+    begin(world) {
+      const coordinator = pickCoordinator(world);
+      coordinator?.freeze();
+      return () => coordinator?.thaw();
+    },
+  },
+  { name: 'cut coordinator from NATS', longestMs: 6_000, begin: (world) => cutFromNats(world, pickCoordinator(world)) },
+  {
+    name: 'NATS down',
+    longestMs: 12_000,
+    begin(world) {
+      if (world.nats.isDown) return null;
+      world.nats.isDown = true;
+      return () => world.endNatsOutage();
+    },
+  },
+  {
+    name: 'Postgres down',
+    longestMs: 8_000,
+    begin(world) {
+      world.postgres.isDown = true;
+      return () => {
+        world.postgres.isDown = false;
+      };
+    },
+  },
+  {
+    name: 'ring stream lost',
+    longestMs: 0,
+    begin(world) {
+      world.nats.ring.lose();
+      return null;
+    },
+  },
+  {
+    name: 'buckets lost',
+    longestMs: 0,
+    begin(world) {
+      world.nats.liveness.lose();
+      world.nats.leadership.lose();
+      return null;
+    },
+  },
+  {
+    name: 'rows change',
+    longestMs: 0,
+    begin(world) {
+      const changes = world.random.between(1, 40);
+      for (let change = 0; change < changes; change += 1) {
+        world.postgres.changeRows(world.random.between(0, world.slots - 1), world.random.pick([1, 1, 1, -1]));
+      }
+      world.broadcast(world.coordinators, { kind: 'table-notified' });
+      return null;
+    },
+  },
+  {
+    name: 'database clock set back',
+    longestMs: 0,
+    begin(world) {
+      world.postgres.clockOffsetMs -= world.random.pick([3_000, 3_600_000]);
+      return null;
+    },
+  },
+  {
+    name: 'database clock set forward',
+    longestMs: 0,
+    begin(world) {
+      world.postgres.clockOffsetMs += world.random.pick([3_000, 3_600_000]);
+      return null;
+    },
+  },
+];
+
+/** Draws faults and when they come, over the given span; everything that lasts ends within it, or soon after. */
+export function planFaults(world: World, span: { readonly fromMs: number; readonly toMs: number }): void {
+  const count = world.random.between(2, 8);
+  for (let index = 0; index < count; index += 1) {
+    const fault = world.random.pick(FAULTS);
+    const atMs = world.random.between(span.fromMs, span.toMs);
+    const lastsMs = fault.longestMs === 0 ? 0 : world.random.between(100, fault.longestMs);
+    world.timeline.at(atMs, () => {
+      world.faults.push(`${atMs} ms: ${fault.name}${lastsMs > 0 ? ` for ${lastsMs} ms` : ''}`);
+      const end = fault.begin(world);
+      if (end !== null) world.timeline.after(lastsMs, end);
+    });
+  }
+}
+
+function cutFromNats(world: World, node: WorkerNode | CoordinatorNode | undefined): (() => void) | null {
+  if (node === undefined) return null;
+  node.isNatsCut = true;
+  return () => {
+    node.isNatsCut = false;
+    world.reconnect(node);
+  };
+}
+
+function pickWorker(world: World): WorkerNode | undefined {
+  const { liveWorkers } = world;
+  return liveWorkers.length === 0 ? undefined : world.random.pick(liveWorkers);
+}
+
+function pickCoordinator(world: World): CoordinatorNode | undefined {
+  const { liveCoordinators } = world;
+  return liveCoordinators.length === 0 ? undefined : world.random.pick(liveCoordinators);
+}

@@ -1,0 +1,100 @@
+import type { StepFunction } from '../../shared/machine/machine.ts';
+import type { Timeline } from './timeline.ts';
+
+/**
+ * One simulated process: a machine with a monotonic clock of its own, that can freeze (its events wait), crash (its state
+ * is gone) and be cut off from a server.
+ */
+export class SimulatedNode<State, Event, Effect> {
+  readonly id: string;
+  /** Tells this process from an earlier one of the same id. */
+  readonly incarnation: number;
+  state: State;
+  isAlive = true;
+  isFrozen = false;
+  /** Cut off from. */
+  isNatsCut = false;
+  isPostgresCut = false;
+  /** Its NATS connection is up: false after an outage until it has reconnected. */
+  isConnected = true;
+  readonly #timeline: Timeline;
+  readonly #step: StepFunction<State, Event, Effect>;
+  readonly #wake: Event;
+  readonly #perform: (effect: Effect) => void;
+  /** Its monotonic clock: offset and rate against world time. */
+  readonly #clockOffsetMs: number;
+  readonly #clockRate: number;
+  readonly #waiting: Event[] = [];
+  #wakeTicket = 0;
+
+  constructor(options: {
+    readonly id: string;
+    readonly incarnation: number;
+    readonly initial: State;
+    readonly step: StepFunction<State, Event, Effect>;
+    readonly wake: Event;
+    readonly perform: (effect: Effect) => void;
+    readonly timeline: Timeline;
+    readonly clockOffsetMs: number;
+    readonly clockRate: number;
+  }) {
+    this.id = options.id;
+    this.incarnation = options.incarnation;
+    this.state = options.initial;
+    this.#step = options.step;
+    this.#wake = options.wake;
+    this.#perform = options.perform;
+    this.#timeline = options.timeline;
+    this.#clockOffsetMs = options.clockOffsetMs;
+    this.#clockRate = options.clockRate;
+  }
+
+  /** Its own monotonic time. */
+  get nowMs(): number {
+    return this.#timeline.nowMs * this.#clockRate + this.#clockOffsetMs;
+  }
+
+  deliver(event: Event): void {
+    if (!this.isAlive) return;
+    if (this.isFrozen) {
+      this.#waiting.push(event);
+      return;
+    }
+    const { state, effects, wakeAtMs } = this.#step(this.state, event, this.nowMs);
+    this.state = state;
+    for (const effect of effects) this.#perform(effect);
+    this.#planWake(wakeAtMs);
+  }
+
+  wake(): void {
+    this.deliver(this.#wake);
+  }
+
+  freeze(): void {
+    this.isFrozen = true;
+  }
+
+  /** First the timers that became due, as a real event loop does, then what the sockets hold. */
+  thaw(): void {
+    if (!this.isFrozen) return;
+    this.isFrozen = false;
+    this.wake();
+    for (const event of this.#waiting.splice(0)) this.deliver(event);
+  }
+
+  crash(): void {
+    this.isAlive = false;
+    this.#waiting.length = 0;
+  }
+
+  #planWake(wakeAtMs: number | null): void {
+    this.#wakeTicket += 1;
+    if (wakeAtMs === null || !this.isAlive) return;
+    const ticket = this.#wakeTicket;
+    // A hair late, as timers are: a wake-up a rounding error early would spin.
+    const worldMs = (wakeAtMs - this.#clockOffsetMs) / this.#clockRate + 0.01;
+    this.#timeline.at(worldMs, () => {
+      if (ticket === this.#wakeTicket && !this.isFrozen) this.wake();
+    });
+  }
+}

@@ -1,0 +1,140 @@
+import { livenessOf } from '../../services/worker/machine.ts';
+import type { WorkerEffect, WorkerEvent } from '../../services/worker/protocol.ts';
+import { assertNever } from '../../shared/machine/machine.ts';
+import type { Liveness } from '../../shared/nats/liveness.ts';
+import type { WorkerNode, World } from './world.ts';
+
+/** A worker's effects, performed on the fake servers. */
+export function performWorkerEffect(world: World, node: WorkerNode, effect: WorkerEffect): void {
+  const { postgres, nats } = world;
+  switch (effect.kind) {
+    case 'check-identity':
+      return checkIdentity(world, node);
+    case 'serve-probe':
+    case 'report':
+      return;
+    case 'measure-clock': {
+      const sentMs = node.nowMs;
+      return askPostgres(world, node, {
+        apply: () => world.timeline.nowMs + postgres.clockOffsetMs,
+        answer: (serverMs) => ({ kind: 'clock-measured', serverMs, sentMs, receivedMs: node.nowMs }),
+        failed: { kind: 'clock-failed' },
+      });
+    }
+    case 'renew':
+      return world.request<WorkerEvent, 'renewed' | 'renewal-taken' | 'renewal-failed'>(node, {
+        server: 'nats',
+        apply: () => renew(world, node, effect.value),
+        answer: (kind) => ({ kind }),
+        failed: { kind: 'renewal-failed' },
+      });
+    case 'remove-key':
+      return world.request<WorkerEvent, boolean>(node, {
+        server: 'nats',
+        apply: () => removeKey(world, node),
+        answer: (removed) => ({ kind: 'key-removed', removed }),
+        failed: { kind: 'key-removed', removed: false },
+      });
+    case 'read-newest':
+      return world.request<WorkerEvent, typeof nats.ring.newest>(node, {
+        server: 'nats',
+        apply: () => nats.ring.newest,
+        answer: ({ snapshot }) => ({ kind: 'newest-read', snapshot }),
+        failed: { kind: 'newest-failed' },
+      });
+    case 'claim':
+      return askPostgres(world, node, {
+        apply: () => postgres.claim({ worker: node.id, order: effect.order, slots: effect.slots }),
+        answer: (result) => ({ kind: 'claimed', order: effect.order, result }),
+        failed: { kind: 'claim-failed', order: effect.order, reason: 'unreachable' },
+      });
+    case 'tick': {
+      const { lane, tick, slots } = effect;
+      return askPostgres(world, node, {
+        apply: () => postgres.tick({ worker: node.id, tick, slots }),
+        answer: (result) => ({ kind: 'ticked', lane, tick, slots, result }),
+        failed: { kind: 'tick-failed', lane, tick, slots, reason: 'unreachable' },
+      });
+    }
+    case 'rebase':
+      return askPostgres(world, node, {
+        apply: () => postgres.rebase({ worker: node.id, tick: effect.tick, slots: effect.slots }),
+        answer: (slots) => ({ kind: 'rebased', slots }),
+        failed: null,
+      });
+    case 'read-ids':
+      return askPostgres(world, node, {
+        apply: () => effect.slots.filter((slot) => (postgres.weights[slot] ?? 0) > 0).map((slot) => `row-of-${slot}`),
+        answer: (ids) => ({ kind: 'ids-read', ids }),
+        failed: { kind: 'ids-failed' },
+      });
+    case 'read-owned':
+      return askPostgres(world, node, {
+        apply: () => postgres.owned(node.id),
+        answer: (slots) => ({ kind: 'owned-read', slots }),
+        failed: { kind: 'owned-read', slots: null },
+      });
+    case 'stop':
+      node.crash();
+      return;
+    default:
+      return assertNever(effect);
+  }
+}
+
+function askPostgres<Result>(
+  world: World,
+  node: WorkerNode,
+  call: {
+    readonly apply: () => Result;
+    readonly answer: (result: Result) => WorkerEvent;
+    readonly failed: WorkerEvent | null;
+  },
+): void {
+  world.request<WorkerEvent, Result>(node, { server: 'postgres', ...call });
+}
+
+/** Makes the key, or renews it where it is mine; another living holder's is left alone. */
+function renew(world: World, node: WorkerNode, value: Liveness): 'renewed' | 'renewal-taken' | 'renewal-failed' {
+  const { liveness } = world.nats;
+  const { nowMs } = world.timeline;
+  const current = liveness.get(node.id, nowMs);
+  if (current !== null && current.value.startedAt !== value.startedAt) return 'renewal-taken';
+  const revision = liveness.put(node.id, value, { revision: current?.revision ?? null, nowMs });
+  if (revision === null) return 'renewal-failed';
+  world.broadcast(world.coordinators, { kind: 'worker-heard', value });
+  world.broadcast(world.coordinators, { kind: 'worker-stored', worker: node.id, revision });
+  return 'renewed';
+}
+
+function removeKey(world: World, node: WorkerNode): boolean {
+  const { liveness } = world.nats;
+  const { nowMs } = world.timeline;
+  const current = liveness.get(node.id, nowMs);
+  if (current === null || current.value.startedAt !== node.state.config.startedAt) return true;
+  liveness.delete(node.id, { revision: current.revision, nowMs });
+  world.broadcast(world.coordinators, { kind: 'worker-removed', worker: node.id, revision: null });
+  return true;
+}
+
+function checkIdentity(world: World, node: WorkerNode): void {
+  const { liveness } = world.nats;
+  world.request<WorkerEvent, 'free' | 'held' | 'unclear'>(node, {
+    server: 'nats',
+    apply: () => {
+      const { nowMs } = world.timeline;
+      const entry = liveness.get(node.id, nowMs);
+      if (entry === null) return 'free';
+      const holder = world.liveWorkers.find(({ id, incarnation }) => id === node.id && incarnation !== node.incarnation);
+      if (holder === undefined) {
+        liveness.delete(node.id, { revision: entry.revision, nowMs });
+        world.broadcast(world.coordinators, { kind: 'worker-removed', worker: node.id, revision: null });
+        return 'free';
+      }
+      if (holder.isFrozen || !world.reachesNats(holder)) return 'unclear';
+      return livenessOf(holder.state).startedAt === node.state.config.startedAt ? 'free' : 'held';
+    },
+    answer: (outcome) => ({ kind: 'identity-checked', outcome }),
+    failed: { kind: 'identity-checked', outcome: 'unclear' },
+  });
+}

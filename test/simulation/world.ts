@@ -1,0 +1,196 @@
+import { performCoordinatorEffect } from './coordinator-effects.ts';
+import {
+  type CoordinatorState,
+  startCoordinator,
+  stepCoordinator,
+} from '../../services/coordinator/machine.ts';
+import type { CoordinatorEffect, CoordinatorEvent } from '../../services/coordinator/protocol.ts';
+import { startWorker, stepWorker, type WorkerState } from '../../services/worker/machine.ts';
+import type { WorkerEffect, WorkerEvent } from '../../services/worker/protocol.ts';
+import type { Snapshot } from '../../shared/ring/snapshot.ts';
+import { FakeBucket, type FakeNats, FakeStream } from './fake-nats.ts';
+import { type BrokenFence, FakePostgres } from './fake-postgres.ts';
+import { SimulatedNode } from './node.ts';
+import { Random } from './random.ts';
+import { Timeline } from './timeline.ts';
+import { performWorkerEffect } from './worker-effects.ts';
+
+export type WorkerNode = SimulatedNode<WorkerState, WorkerEvent, WorkerEffect>;
+export type CoordinatorNode = SimulatedNode<CoordinatorState, CoordinatorEvent, CoordinatorEffect>;
+
+export interface WorldOptions {
+  readonly seed: number;
+  readonly slots: number;
+  readonly broken: BrokenFence;
+}
+
+export const LEASE_TTL_MS = 2_000;
+export const HEARTBEAT_MS = 500;
+const RPC_TIMEOUT_MS = 1_000;
+
+/** How bad the network is just now: shares of messages concerned, and the longest delay. */
+export interface Weather {
+  dropShare: number;
+  duplicateShare: number;
+  longestDelayMs: number;
+}
+
+/** All simulated processes, the two servers between them, and the network that loses what it carries. */
+export class World {
+  readonly timeline = new Timeline();
+  readonly random: Random;
+  readonly postgres: FakePostgres;
+  readonly nats: FakeNats = {
+    isDown: false,
+    liveness: new FakeBucket(LEASE_TTL_MS),
+    leadership: new FakeBucket(LEASE_TTL_MS),
+    ring: new FakeStream(),
+  };
+  readonly workers: WorkerNode[] = [];
+  readonly coordinators: CoordinatorNode[] = [];
+  readonly weather: Weather = { dropShare: 0, duplicateShare: 0, longestDelayMs: 5 };
+  /** Every snapshot that the stream accepted, with the weights that its leader knew. */
+  readonly accepted: { readonly snapshot: Snapshot; readonly atMs: number }[] = [];
+  readonly faults: string[] = [];
+  readonly slots: number;
+  #incarnation = 0;
+
+  constructor(options: WorldOptions) {
+    this.random = new Random(options.seed);
+    this.slots = options.slots;
+    const clockOffsetMs = 1_790_000_000_000 + this.random.between(0, 999);
+    this.postgres = new FakePostgres({ slots: options.slots, clockOffsetMs, broken: options.broken });
+  }
+
+  get liveWorkers(): WorkerNode[] {
+    return this.workers.filter((node) => node.isAlive && node.state.stage !== 'stopped');
+  }
+
+  get liveCoordinators(): CoordinatorNode[] {
+    return this.coordinators.filter((node) => node.isAlive && !node.state.isStopped);
+  }
+
+  startWorker(id: string): WorkerNode {
+    this.#incarnation += 1;
+    const node: WorkerNode = new SimulatedNode<WorkerState, WorkerEvent, WorkerEffect>({
+      ...this.#nodeBasics(id),
+      initial: startWorker({
+        id,
+        startedAt: `start-${this.#incarnation}`,
+        heartbeatMs: HEARTBEAT_MS,
+        leaseTtlMs: LEASE_TTL_MS,
+        phaseMs: this.random.between(0, 800),
+        chunkRows: this.random.pick([5, 20, 6_000]),
+        graceMs: 10_000,
+      }),
+      step: stepWorker,
+      wake: { kind: 'wake' },
+      perform: (effect) => performWorkerEffect(this, node, effect),
+    });
+    this.workers.push(node);
+    this.timeline.after(0, () => node.wake());
+    return node;
+  }
+
+  startCoordinator(id: string): CoordinatorNode {
+    this.#incarnation += 1;
+    const node: CoordinatorNode = new SimulatedNode<CoordinatorState, CoordinatorEvent, CoordinatorEffect>({
+      ...this.#nodeBasics(id),
+      initial: startCoordinator({
+        id,
+        startedAt: `start-${this.#incarnation}`,
+        slots: this.slots,
+        leaseTtlMs: LEASE_TTL_MS,
+        heartbeatMs: HEARTBEAT_MS,
+        wallOffsetMs: 0,
+      }),
+      step: stepCoordinator,
+      wake: { kind: 'wake' },
+      perform: (effect) => performCoordinatorEffect(this, node, effect),
+    });
+    this.coordinators.push(node);
+    this.timeline.after(0, () => node.wake());
+    return node;
+  }
+
+  /** May this process reach NATS just now? */
+  reachesNats(node: { readonly isNatsCut: boolean; readonly isConnected: boolean }): boolean {
+    return !this.nats.isDown && !node.isNatsCut && node.isConnected;
+  }
+
+  delayMs(): number {
+    return 0.2 + this.random.next() ** 3 * this.weather.longestDelayMs;
+  }
+
+  /**
+   * A request and its answer. `apply` runs on the server at its moment, even if the asker has died since; the answer may
+   * be lost, then the asker hears `failed` after the timeout, not knowing.
+   */
+  request<Event, Result>(
+    node: SimulatedNode<unknown, Event, unknown>,
+    call: {
+      readonly server: 'nats' | 'postgres';
+      readonly apply: () => Result;
+      readonly answer: (result: Result) => Event | null;
+      readonly failed: Event | null;
+    },
+  ): void {
+    const isReachable = () =>
+      call.server === 'nats' ? this.reachesNats(node) : !this.postgres.isDown && !node.isPostgresCut;
+    const giveUp = () => this.timeline.after(RPC_TIMEOUT_MS, () => deliver(call.failed));
+    const deliver = (event: Event | null) => {
+      if (event !== null) node.deliver(event);
+    };
+    if (!isReachable() || this.#isLost()) return giveUp();
+    this.timeline.after(this.delayMs(), () => {
+      // Written to a socket that broke meanwhile.
+      if (!isReachable()) return giveUp();
+      const result = call.apply();
+      if (this.#isLost()) return giveUp();
+      this.timeline.after(this.delayMs(), () => (isReachable() ? deliver(call.answer(result)) : giveUp()));
+    });
+  }
+
+  /** A message on a plain subject: lost, late, doubled, out of order, as the weather is. */
+  broadcast<Event>(nodes: readonly SimulatedNode<unknown, Event, unknown>[], event: Event): void {
+    for (const node of nodes) {
+      if (!node.isAlive || this.#isLost()) continue;
+      const copies = this.random.chance(this.weather.duplicateShare) ? 2 : 1;
+      for (let copy = 0; copy < copies; copy += 1) {
+        this.timeline.after(this.delayMs(), () => {
+          if (this.reachesNats(node)) node.deliver(event);
+        });
+      }
+    }
+  }
+
+  /** Everybody's connection is down until they notice that the server is back. */
+  endNatsOutage(): void {
+    this.nats.isDown = false;
+    for (const node of [...this.workers, ...this.coordinators]) {
+      node.isConnected = false;
+      this.timeline.after(this.random.between(50, 1_500), () => this.reconnect(node));
+    }
+  }
+
+  reconnect(node: WorkerNode | CoordinatorNode): void {
+    node.isConnected = true;
+    if (node.isNatsCut || this.nats.isDown) return;
+    (node as SimulatedNode<unknown, { kind: 'reconnected' }, unknown>).deliver({ kind: 'reconnected' });
+  }
+
+  #isLost(): boolean {
+    return this.random.chance(this.weather.dropShare);
+  }
+
+  #nodeBasics(id: string) {
+    return {
+      id,
+      incarnation: this.#incarnation,
+      timeline: this.timeline,
+      clockOffsetMs: this.random.between(0, 1_000_000),
+      // Crystals differ by far less; this also stands for slow loops.
+      clockRate: 1 + (this.random.next() - 0.5) * 0.002,
+    };
+  }
+}
