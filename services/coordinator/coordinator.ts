@@ -8,9 +8,12 @@ import { LivenessBucket, type LivenessChange } from '../../shared/nats/liveness-
 import { serveProbe } from '../../shared/nats/service.ts';
 import { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
 import { TableStream } from '../../shared/nats/table-stream.ts';
+import { toNatsConnection } from '../../shared/options/nats.ts';
+import { toPostgresConnection } from '../../shared/options/postgres.ts';
 import { type Adoption, adoptTable } from '../../shared/postgres/adoption.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
 import { Fence } from '../../shared/postgres/fence.ts';
+import { parseTableNames, type TableNames } from '../../shared/postgres/table.ts';
 import { TableWatch } from '../../shared/postgres/table-watch.ts';
 import type { EndOfService } from '../../shared/process/run-service.ts';
 import { type CoordinatorOutside, performCoordinator } from './effects.ts';
@@ -41,10 +44,14 @@ export async function runCoordinator(
   const http = await serveHttp({ port: options.httpPort, routes: makeRoutes(registry, () => seen.state) });
   log.info({ port: http.port }, 'serving the API, health and metrics');
   const waiting = { log, signal: leave };
-  const postgres = await connectPostgres({ ...options.postgres, applicationName: options.coordinatorId }, waiting);
-  const adoption = await adoptTable(postgres, { names: options.table, slots: options.slots, log });
-  const link = await connectNats({ ...options.nats, name: options.coordinatorId }, waiting);
-  return serveUntilEnd(options, { log, metrics, leave, postgres, adoption, link, http, seen });
+  const postgres = await connectPostgres(
+    { ...toPostgresConnection(options), applicationName: options.coordinatorId },
+    waiting,
+  );
+  const table = parseTableNames(options);
+  const adoption = await adoptTable(postgres, { names: table, slots: Number(options.slots), log });
+  const link = await connectNats({ ...toNatsConnection(options), name: options.coordinatorId }, waiting);
+  return serveUntilEnd(options, { log, metrics, leave, postgres, table, adoption, link, http, seen });
 }
 
 interface Surroundings {
@@ -52,6 +59,7 @@ interface Surroundings {
   readonly metrics: CoordinatorMetrics;
   readonly leave: AbortSignal;
   readonly postgres: PostgresLink;
+  readonly table: TableNames;
   readonly adoption: Adoption;
   readonly link: NatsLink;
   readonly http: HttpServer;
@@ -120,8 +128,8 @@ async function openOutside(options: CoordinatorOptions, around: Surroundings): P
     liveness: await LivenessBucket.open(link, ttl),
     snapshots: await SnapshotStream.open(link),
     sizes: await TableStream.open(link),
-    fence: new Fence(postgres, options.table, adoption),
-    table: new TableWatch(postgres, options.table, adoption),
+    fence: new Fence(postgres, around.table, adoption),
+    table: new TableWatch(postgres, around.table, adoption),
   };
 }
 

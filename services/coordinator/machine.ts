@@ -415,12 +415,9 @@ function finishNewestRead(
   const epoch = Math.max(lastEpoch ?? 0, newest?.snapshot?.epoch ?? 0);
   if (epoch > term.epoch) return { term: read, effects: [], refusal: `epoch ${epoch} has been drawn since` };
   if (newest === null) return unchanged(read);
-  if (isInDoubt) {
-    return finishPublishing(read, { ...resolvePublish(term.planner, newest, nowMs), sequence: newest.sequence });
-  }
-  if (newest.sequence >= term.planner.sequence) return unchanged(read);
-  const restored = restorePublished(term.planner, newest.sequence);
-  return { term: { ...read, planner: restored.state }, effects: restored.effects };
+  const step = isInDoubt ? resolvePublish(term.planner, newest) : restorePublished(term.planner, newest);
+  const settled = finishPublishing(read, step.state);
+  return { ...settled, effects: [...settled.effects, ...step.effects] };
 }
 
 function blind(term: Term, leaseTtlMs: number, nowMs: number): Term {

@@ -119,8 +119,8 @@ export function receiveRevision(state: MembershipState, worker: string, revision
 /** A put, heard by the plain subscription, or read from the bucket. */
 export function receiveHeartbeat(state: MembershipState, value: Liveness, nowMs: number): MembershipStep {
   if (value.state === 'leaving') return removeMember(state, value.id, { evidence: 'left', nowMs });
-  const benchedAt = state.benched.get(value.id);
-  if (benchedAt !== undefined && value.tick <= benchedAt) return nothing(state);
+  // Any other tick is movement, also a lower one: the database's clock may have been set back.
+  if (state.benched.get(value.id) === value.tick) return nothing(state);
   const member = state.members.get(value.id);
   if (member === undefined) return addMember(state, value, nowMs);
   member.heardAtMs = nowMs;

@@ -1,5 +1,5 @@
 import { type Assignment, assign, isUneven, measureMovement, rowsPerWorker } from '../../shared/ring/assignment.ts';
-import { type Cause, makeSnapshot, type Order, type Snapshot } from '../../shared/ring/snapshot.ts';
+import { type Cause, compareOrder, makeSnapshot, type Order, type Snapshot } from '../../shared/ring/snapshot.ts';
 import type { CoordinatorEffect, MemberChange } from './protocol.ts';
 
 /**
@@ -39,7 +39,6 @@ export interface PlannerStep {
 
 /** Changes that come together (a rollout, a node's end) become one snapshot. */
 const COALESCE_MS = 20;
-const PUBLISH_RETRY_MS = 100;
 
 /** A new term. `base` is the assignment found in force; it is published under the term's epoch before all else. */
 export function startPlanner(term: {
@@ -66,14 +65,15 @@ export function announceTerm(state: PlannerState, context: PlannerContext): Plan
   return publish(state, state.assignment, { kind: 'leader-changed' }, context);
 }
 
-/** The stream has lost the snapshot in force: the very same is published again, so that late readers find it. */
-export function restorePublished(state: PlannerState, sequence: number): PlannerStep {
+/** Where the stream has lost the snapshot in force, the very same is published again, so that late readers find it. */
+export function restorePublished(
+  state: PlannerState,
+  newest: { readonly sequence: number; readonly snapshot: Snapshot | null },
+): PlannerStep {
   const { published, assignment } = state;
   if (published === null || assignment === null || state.publishing !== null) return { state, effects: [] };
-  return {
-    state: { ...state, sequence, publishing: { snapshot: published, assignment } },
-    effects: [{ kind: 'publish-snapshot', snapshot: published, expectedSequence: sequence }],
-  };
+  if (newest.snapshot !== null && compareOrder(newest.snapshot, published) >= 0) return { state, effects: [] };
+  return send({ ...state, sequence: newest.sequence }, { snapshot: published, assignment });
 }
 
 export function noteMemberChange(state: PlannerState, change: MemberChange, nowMs: number): PlannerState {
@@ -113,19 +113,17 @@ export function finishPublish(state: PlannerState, done: { readonly order: Order
   };
 }
 
-/** Not known to be stored: after what the stream says now it is taken as published, or planned again. */
+/** Not known to be stored: after what the stream holds now it is taken as published, or the very same is sent again. */
 export function resolvePublish(
   state: PlannerState,
   newest: { readonly sequence: number; readonly snapshot: Snapshot | null },
-  nowMs: number,
-): PlannerState {
+): PlannerStep {
   const { publishing } = state;
-  if (publishing === null) return state;
-  const { snapshot } = publishing;
-  if (newest.snapshot?.epoch === snapshot.epoch && newest.snapshot.version === snapshot.version) {
-    return finishPublish(state, { order: snapshot, sequence: newest.sequence });
+  if (publishing === null) return { state, effects: [] };
+  if (newest.snapshot !== null && compareOrder(newest.snapshot, publishing.snapshot) === 0) {
+    return { state: finishPublish(state, { order: publishing.snapshot, sequence: newest.sequence }), effects: [] };
   }
-  return { ...state, publishing: null, causes: [snapshot.cause, ...state.causes], planAtMs: nowMs + PUBLISH_RETRY_MS };
+  return send({ ...state, sequence: newest.sequence }, publishing);
 }
 
 function noteCause(state: PlannerState, cause: Cause, nowMs: number): PlannerState {
@@ -137,10 +135,14 @@ function publish(state: PlannerState, next: Assignment, cause: Cause, context: P
   const moved = measureMovement({ weights, workers, previous: state.assignment }, next);
   const order = { epoch: state.epoch, version: state.version + 1 };
   const snapshot = makeSnapshot({ order, at, cause, assignment: next, weights, moved });
+  // The version is used up even if the publish fails: no two different snapshots ever carry one (epoch, version).
+  return send({ ...state, version: order.version }, { snapshot, assignment: next });
+}
+
+function send(state: PlannerState, publishing: NonNullable<PlannerState['publishing']>): PlannerStep {
   return {
-    // The version is used up even if the publish fails: no two different snapshots ever carry one (epoch, version).
-    state: { ...state, version: order.version, publishing: { snapshot, assignment: next } },
-    effects: [{ kind: 'publish-snapshot', snapshot, expectedSequence: state.sequence }],
+    state: { ...state, publishing },
+    effects: [{ kind: 'publish-snapshot', snapshot: publishing.snapshot, expectedSequence: state.sequence }],
   };
 }
 

@@ -11,7 +11,8 @@ import type { SliceState } from './slice.ts';
 export interface Departure {
   readonly sinceMs: number;
   readonly isAsking: boolean;
-  readonly askAtMs: number;
+  /** When to read the fence again; null: as soon as there is reason to. */
+  readonly askAtMs: number | null;
   /** The slots that the fence still names me for; null: not read since the slice became empty. */
   readonly owned: readonly number[] | null;
 }
@@ -33,7 +34,7 @@ export interface DepartureStep {
 const ASK_EVERY_MS = 20;
 
 export function startDeparture(nowMs: number): Departure {
-  return { sinceMs: nowMs, isAsking: false, askAtMs: nowMs, owned: null };
+  return { sinceMs: nowMs, isAsking: false, askAtMs: null, owned: null };
 }
 
 /** A failed read (null) is asked again. */
@@ -53,19 +54,20 @@ export function advanceDeparture(departure: Departure | null, context: Departure
     const over = finish(departure, 'the grace of the planned leave is over');
     return { ...over, effects: [{ kind: 'report', report: { kind: 'grace-over', slots } }, ...over.effects] };
   }
-  if (!context.isWithdrawn) return { departure, effects: [], isOver: false };
-  if (isNobodyElse(slice, context.worker)) return finish(departure, 'left as the last worker');
+  if (context.isWithdrawn && isNobodyElse(slice, context.worker)) return finish(departure, 'left as the last worker');
   const isHandedOver = slice.slots.length === 0 && slice.applying === null;
-  if (!isHandedOver) return { departure, effects: [], isOver: false };
+  if (!context.isWithdrawn || !isHandedOver) {
+    return { departure: { ...departure, askAtMs: null, owned: null }, effects: [], isOver: false };
+  }
   if (departure.owned?.length === 0) return finish(departure, 'left; every slot has its new owner');
-  if (departure.isAsking || nowMs < departure.askAtMs) return { departure, effects: [], isOver: false };
+  const isEarly = departure.askAtMs !== null && nowMs < departure.askAtMs;
+  if (departure.isAsking || isEarly) return { departure, effects: [], isOver: false };
   return { departure: { ...departure, isAsking: true }, effects: [{ kind: 'read-owned' }], isOver: false };
 }
 
 export function departureWakeAtMs(departure: Departure | null, graceMs: number): number | null {
   if (departure === null) return null;
-  const graceAtMs = departure.sinceMs + graceMs;
-  return earliest(graceAtMs, departure.isAsking || departure.owned === null ? null : departure.askAtMs);
+  return earliest(departure.sinceMs + graceMs, departure.isAsking ? null : departure.askAtMs);
 }
 
 function isNobodyElse(slice: SliceState, worker: string): boolean {

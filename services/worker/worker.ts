@@ -8,8 +8,11 @@ import { LivenessBucket } from '../../shared/nats/liveness-bucket.ts';
 import { serveProbe } from '../../shared/nats/service.ts';
 import { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
 import { type Adoption, readAdoption } from '../../shared/postgres/adoption.ts';
+import { toNatsConnection } from '../../shared/options/nats.ts';
+import { toPostgresConnection } from '../../shared/options/postgres.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
 import { Fence } from '../../shared/postgres/fence.ts';
+import { parseTableNames, type TableNames } from '../../shared/postgres/table.ts';
 import type { EndOfService } from '../../shared/process/run-service.ts';
 import { performWorker } from './effects.ts';
 import { isReady, livenessOf, startWorker, stepWorker, type WorkerState } from './machine.ts';
@@ -38,10 +41,14 @@ export async function runWorker(options: WorkerOptions, log: Logger, leave: Abor
   const http = await serveHttp({ port: options.httpPort, routes: makeRoutes(registry, () => seen.state) });
   log.info({ port: http.port }, 'serving health and metrics');
   const waiting = { log, signal: leave };
-  const postgres = await connectPostgres({ ...options.postgres, applicationName: options.workerId }, waiting);
-  const adoption = await waitForAdoption(postgres, options, waiting);
-  const link = await connectNats({ ...options.nats, name: options.workerId }, waiting);
-  return serveUntilEnd(options, { log, metrics, leave, postgres, adoption, link, http, seen });
+  const postgres = await connectPostgres(
+    { ...toPostgresConnection(options), applicationName: options.workerId },
+    waiting,
+  );
+  const table = parseTableNames(options);
+  const adoption = await waitForAdoption(postgres, table, waiting);
+  const link = await connectNats({ ...toNatsConnection(options), name: options.workerId }, waiting);
+  return serveUntilEnd(options, { log, metrics, leave, postgres, table, adoption, link, http, seen });
 }
 
 interface Surroundings {
@@ -49,6 +56,7 @@ interface Surroundings {
   readonly metrics: WorkerMetrics;
   readonly leave: AbortSignal;
   readonly postgres: PostgresLink;
+  readonly table: TableNames;
   readonly adoption: Adoption;
   readonly link: NatsLink;
   readonly http: HttpServer;
@@ -79,7 +87,7 @@ async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Prom
         link,
         liveness,
         snapshots,
-        fence: new Fence(postgres, options.table, adoption),
+        fence: new Fence(postgres, around.table, adoption),
         slots: adoption.slots,
         serveProbe: async () => {
           const answer = () => livenessOf(driver.state);
@@ -120,15 +128,14 @@ async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Prom
 /** The table is adopted by a coordinator: made, checked, given its slots. */
 async function waitForAdoption(
   postgres: PostgresLink,
-  options: WorkerOptions,
+  table: TableNames,
   waiting: { readonly log: Logger; readonly signal: AbortSignal },
 ): Promise<Adoption> {
   for (let attempt = 0; ; attempt += 1) {
-    const adoption = await readAdoption(postgres, options.table);
+    const adoption = await readAdoption(postgres, table);
     if (adoption !== null) return adoption;
     if (attempt % 20 === 0) {
-      const { schema, table } = options.table;
-      waiting.log.warn({ table: `${schema}.${table}` }, 'waiting for a coordinator to adopt the table');
+      waiting.log.warn({ table: `${table.schema}.${table.table}` }, 'waiting for a coordinator to adopt the table');
     }
     await delay(ADOPTION_RETRY_MS, undefined, { signal: waiting.signal });
   }

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { isUneven } from '../../shared/ring/assignment.ts';
-import { compareOrder, sliceOf } from '../../shared/ring/snapshot.ts';
-import type { Increment } from './fake-postgres.ts';
+import { compareOrder, type Order, sliceOf } from '../../shared/ring/snapshot.ts';
+import type { FenceRecord } from './fake-postgres.ts';
 import type { World } from './world.ts';
 
 export class Violation extends Error {}
@@ -10,39 +10,51 @@ export class Violation extends Error {}
 const QUIET_LAG_TICKS = 2;
 
 /**
- * What must hold after every single step, whatever the faults: no slot is incremented twice for one tick, and every
- * snapshot that the stream took is ordered, even and minimal.
+ * What must hold after every single step, whatever the faults: no slot is incremented twice for one tick, nor by anyone
+ * but its last claimant, no claim is older than the one before, and every snapshot that the stream took is ordered, even and minimal.
  */
 export class StepChecks {
   readonly #world: World;
-  readonly #ticked: Set<number>[];
-  #seenIncrements = 0;
+  readonly #slots: { order: Order | null; owner: string | null; readonly ticks: Set<number> }[];
+  #seenRecords = 0;
   #seenSnapshots = 0;
 
   constructor(world: World) {
     this.#world = world;
-    this.#ticked = world.postgres.slots.map(() => new Set());
+    this.#slots = world.postgres.slots.map(() => ({ order: null, owner: null, ticks: new Set() }));
   }
 
   check(): void {
-    const { increments } = this.#world.postgres;
-    for (; this.#seenIncrements < increments.length; this.#seenIncrements += 1) {
-      const increment = increments[this.#seenIncrements];
-      if (increment !== undefined) this.#checkIncrement(increment);
+    const { records } = this.#world.postgres;
+    for (; this.#seenRecords < records.length; this.#seenRecords += 1) {
+      const record = records[this.#seenRecords];
+      if (record !== undefined) this.#checkRecord(record);
     }
     const { accepted } = this.#world;
     for (; this.#seenSnapshots < accepted.length; this.#seenSnapshots += 1) this.#checkSnapshot(this.#seenSnapshots);
   }
 
-  #checkIncrement({ kind, slot, tick, worker }: Increment): void {
-    const ticks = this.#ticked[slot];
-    if (kind === 'rebase') {
-      // The database's clock was set back: from here on its seconds are counted again.
-      for (const known of ticks ?? []) if (known > tick) ticks?.delete(known);
-      return;
+  #checkRecord(record: FenceRecord): void {
+    const slot = this.#slots[record.slot];
+    if (slot === undefined) throw new Violation(`there is no slot ${record.slot}`);
+    const who = `${record.worker}, slot ${record.slot}`;
+    switch (record.kind) {
+      case 'claim':
+        if (slot.order !== null && compareOrder(record.order, slot.order) <= 0) {
+          throw new Violation(`${who}: claimed at ${format(record.order)} after ${format(slot.order)}`);
+        }
+        slot.order = record.order;
+        slot.owner = record.worker;
+        return;
+      case 'rebase':
+        // The database's clock was set back: from here on its seconds are counted again.
+        for (const known of slot.ticks) if (known > record.tick) slot.ticks.delete(known);
+        return;
+      case 'increment':
+        if (slot.owner !== record.worker) throw new Violation(`${who}: incremented, though the last to claim it was ${slot.owner}`);
+        if (slot.ticks.has(record.tick)) throw new Violation(`${who}: incremented twice for tick ${record.tick}`);
+        slot.ticks.add(record.tick);
     }
-    if (ticks?.has(tick)) throw new Violation(`slot ${slot} was incremented twice for tick ${tick}, now by ${worker}`);
-    ticks?.add(tick);
   }
 
   #checkSnapshot(index: number): void {
@@ -85,7 +97,8 @@ export function checkQuiet(world: World): void {
   if (isUneven(world.nats.ring.newest.snapshot?.workers.map(({ id }) => rowsOf(world, id)) ?? [])) {
     const shares = newest.workers.map(({ id }) => rowsOf(world, id));
     const heaviest = Math.max(0, ...world.postgres.weights);
-    if (Math.max(...shares) - Math.min(...shares) > heaviest) throw new Violation(`uneven at rest: ${shares.join(', ')}`);
+    if (Math.max(...shares) - Math.min(...shares) > heaviest)
+      throw new Violation(`uneven at rest: ${shares.join(', ')}`);
   }
   for (const worker of workers) checkWorker(world, worker);
   const tick = Math.floor((world.timeline.nowMs + world.postgres.clockOffsetMs) / 1000);
@@ -103,7 +116,9 @@ function checkWorker(world: World, worker: World['workers'][number]): void {
   const newest = world.nats.ring.newest.snapshot;
   const { applied, slots } = worker.state.slice;
   if (newest === null || applied === null || compareOrder(applied, newest) !== 0) {
-    throw new Violation(`${worker.id} has applied ${applied?.epoch}, ${applied?.version}; newest is ${newest?.epoch}, ${newest?.version}`);
+    throw new Violation(
+      `${worker.id} has applied ${applied?.epoch}, ${applied?.version}; newest is ${newest?.epoch}, ${newest?.version}`,
+    );
   }
   const expected = sliceOf(newest, worker.id);
   if (expected.join() !== slots.join()) throw new Violation(`${worker.id} watches other slots than its snapshot says`);
@@ -118,4 +133,8 @@ function rowsOf(world: World, worker: string): number {
   const newest = world.nats.ring.newest.snapshot;
   if (newest === null) return 0;
   return sliceOf(newest, worker).reduce((sum, slot) => sum + (world.postgres.weights[slot] ?? 0), 0);
+}
+
+function format({ epoch, version }: Order): string {
+  return `(${epoch}, ${version})`;
 }

@@ -145,10 +145,15 @@ function takeOffice(world: World, node: CoordinatorNode, lapsedEpoch: number | n
       askPostgres(world, node, {
         apply: () => {
           const order = postgres.newest();
-          const isMine = lapsedEpoch !== null && newest.snapshot?.epoch === lapsedEpoch && postgres.lastEpoch === lapsedEpoch;
+          const isMine =
+            lapsedEpoch !== null && newest.snapshot?.epoch === lapsedEpoch && postgres.lastEpoch === lapsedEpoch;
           const above = Math.max(newest.snapshot?.epoch ?? 0, order?.epoch ?? 0);
           const epoch = isMine ? lapsedEpoch : postgres.drawEpoch(above);
-          return { epoch, fence: { order, owners: postgres.slots.map(({ worker }) => worker) }, table: postgres.count() };
+          return {
+            epoch,
+            fence: { order, owners: postgres.slots.map(({ worker }) => worker) },
+            table: postgres.count(),
+          };
         },
         answer: (read) => {
           askNats(world, node, {
@@ -169,10 +174,7 @@ function takeOffice(world: World, node: CoordinatorNode, lapsedEpoch: number | n
   });
 }
 
-function deleteKey(
-  world: World,
-  effect: Extract<CoordinatorEffect, { kind: 'delete-key' }>,
-): 'deleted' | 'changed' {
+function deleteKey(world: World, effect: Extract<CoordinatorEffect, { kind: 'delete-key' }>): 'deleted' | 'changed' {
   const { nowMs } = world.timeline;
   const current = world.nats.liveness.get(effect.worker, nowMs);
   if (current === null) return 'deleted';

@@ -30,7 +30,11 @@ export class FakeBucket<Value> {
   }
 
   /** Expected revision null: the key must not exist. Returns the new revision, or null when refused. */
-  put(key: string, value: Value, expected: { readonly revision: number | null; readonly nowMs: number }): number | null {
+  put(
+    key: string,
+    value: Value,
+    expected: { readonly revision: number | null; readonly nowMs: number },
+  ): number | null {
     const current = this.get(key, expected.nowMs);
     if ((current?.revision ?? null) !== expected.revision) return null;
     this.#sequence += 1;

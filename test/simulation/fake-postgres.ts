@@ -8,13 +8,10 @@ interface SlotRow {
   lastTick: number;
 }
 
-/** What happened to a slot's numbering: an increment, or a re-basing after which later numbers may come again. */
-export interface Increment {
-  readonly kind: 'increment' | 'rebase';
-  readonly slot: number;
-  readonly tick: number;
-  readonly worker: string;
-}
+/** What happened to a slot; a re-basing is one after which later ticks may come again. */
+export type FenceRecord =
+  | { readonly kind: 'increment' | 'rebase'; readonly slot: number; readonly tick: number; readonly worker: string }
+  | { readonly kind: 'claim'; readonly slot: number; readonly order: Order; readonly worker: string };
 
 /** Which of the fence's rules to break, to see whether the checkers notice. */
 export type BrokenFence = 'none' | 'owner' | 'tick' | 'claim-order';
@@ -26,8 +23,8 @@ export type BrokenFence = 'none' | 'owner' | 'tick' | 'claim-order';
 export class FakePostgres {
   readonly slots: SlotRow[];
   readonly weights: Int32Array;
-  /** Every increment ever made, for the checkers: they do not trust `last_tick`. */
-  readonly increments: Increment[] = [];
+  /** Everything ever done to the slots, for the checkers: they do not trust the fence's own columns. */
+  readonly records: FenceRecord[] = [];
   isDown = false;
   /** Database epoch ms minus world ms. */
   clockOffsetMs: number;
@@ -54,6 +51,7 @@ export class FakePostgres {
         continue;
       }
       Object.assign(row, { ...args.order, worker: args.worker });
+      this.records.push({ kind: 'claim', slot, order: args.order, worker: args.worker });
       claimed.push({ slot, lastTick: row.lastTick });
     }
     return { claimed, refused };
@@ -79,7 +77,7 @@ export class FakePostgres {
       stamped += 1;
       rows += weight;
       checksum ^= BigInt(slot * 65_537 + weight);
-      this.increments.push({ kind: 'increment', slot, tick: args.tick, worker: args.worker });
+      this.records.push({ kind: 'increment', slot, tick: args.tick, worker: args.worker });
     }
     return { stamped, rows, checksum: String(checksum), exhausted: [], exhaustedCount: 0, lost, ahead };
   }
@@ -90,7 +88,7 @@ export class FakePostgres {
       const row = this.#row(slot);
       if (row.worker !== args.worker || row.lastTick <= args.tick + 2) continue;
       row.lastTick = args.tick;
-      this.increments.push({ kind: 'rebase', slot, tick: args.tick, worker: args.worker });
+      this.records.push({ kind: 'rebase', slot, tick: args.tick, worker: args.worker });
       rebased += 1;
     }
     return rebased;

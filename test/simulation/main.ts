@@ -33,11 +33,11 @@ function run(): number {
   const from = Number(values.from);
   const startedMs = performance.now();
   let saidMs = startedMs;
-  const totals = { snapshots: 0, increments: 0, faults: 0, violations: 0 };
+  const totals = { snapshots: 0, records: 0, faults: 0, violations: 0 };
   for (let seed = from; seed < from + seeds; seed += 1) {
     const result = simulate({ seed, broken: values.broken as BrokenFence });
     totals.snapshots += result.snapshots;
-    totals.increments += result.increments;
+    totals.records += result.records;
     totals.faults += result.faults.length;
     if (result.violation !== null) totals.violations += 1;
     if (result.violation !== null || values.verbose) {
@@ -50,7 +50,7 @@ function run(): number {
   }
   const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
   process.stdout.write(
-    `${seeds} seeds from ${from}: ${totals.violations} violations; ${totals.faults} faults, ${totals.snapshots} snapshots, ${totals.increments} slot ticks; ${seconds} s\n`,
+    `${seeds} seeds from ${from}: ${totals.violations} violations; ${totals.faults} faults, ${totals.snapshots} snapshots, ${totals.records} claims and slot ticks; ${seconds} s\n`,
   );
   return totals.violations === 0 ? 0 : 1;
 }

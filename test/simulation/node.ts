@@ -1,11 +1,20 @@
 import type { StepFunction } from '../../shared/machine/machine.ts';
 import type { Timeline } from './timeline.ts';
 
+/** What the network sees of a process. */
+export interface Reachable<Event> {
+  readonly isAlive: boolean;
+  readonly isNatsCut: boolean;
+  readonly isPostgresCut: boolean;
+  readonly isConnected: boolean;
+  deliver(event: Event): void;
+}
+
 /**
  * One simulated process: a machine with a monotonic clock of its own, that can freeze (its events wait), crash (its state
  * is gone) and be cut off from a server.
  */
-export class SimulatedNode<State, Event, Effect> {
+export class SimulatedNode<State, Event, Effect> implements Reachable<Event> {
   readonly id: string;
   /** Tells this process from an earlier one of the same id. */
   readonly incarnation: number;

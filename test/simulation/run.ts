@@ -1,6 +1,6 @@
 import { checkQuiet, StepChecks } from './checks.ts';
-import { planFaults } from './faults.ts';
 import type { BrokenFence } from './fake-postgres.ts';
+import { planFaults } from './faults.ts';
 import { World } from './world.ts';
 
 export interface SimulationResult {
@@ -9,7 +9,8 @@ export interface SimulationResult {
   readonly violation: string | null;
   readonly faults: readonly string[];
   readonly snapshots: number;
-  readonly increments: number;
+  /** Claims and increments. */
+  readonly records: number;
 }
 
 const WARM_UP_MS = 5_000;
@@ -26,7 +27,7 @@ export function simulate(options: { readonly seed: number; readonly broken?: Bro
     violation,
     faults: world.faults,
     snapshots: world.accepted.length,
-    increments: world.postgres.increments.length,
+    records: world.postgres.records.length,
   };
 }
 
@@ -48,6 +49,8 @@ function findViolation(world: World): string | null {
     checkQuiet(world);
     return null;
   } catch (error) {
-    return error instanceof Error ? `${error.name === 'Error' ? '' : `${error.name}: `}${error.message} (at ${Math.round(world.timeline.nowMs)} ms)` : String(error);
+    return error instanceof Error
+      ? `${error.name === 'Error' ? '' : `${error.name}: `}${error.message} (at ${Math.round(world.timeline.nowMs)} ms)`
+      : String(error);
   }
 }

@@ -1,7 +1,10 @@
+const MOST_PER_MS = 1_000;
+
 /** World time and what is to happen in it. Things due at one time happen in the order they were planned. */
 export class Timeline {
   nowMs = 0;
   #order = 0;
+  #happenedThisMs = 0;
   /** A binary heap by (time, order). */
   readonly #heap: Planned[] = [];
 
@@ -19,11 +22,20 @@ export class Timeline {
   runUntil(endMs: number, check: () => void): void {
     for (let first = this.#heap[0]; first !== undefined && first.timeMs <= endMs; first = this.#heap[0]) {
       this.#removeFirst();
+      this.#noteProgress(first.timeMs);
       this.nowMs = first.timeMs;
       first.act();
       check();
     }
     this.nowMs = endMs;
+  }
+
+  /** A machine that wakes itself for nothing would stop the world's time. */
+  #noteProgress(timeMs: number): void {
+    if (Math.floor(timeMs) > Math.floor(this.nowMs)) this.#happenedThisMs = 0;
+    this.#happenedThisMs += 1;
+    if (this.#happenedThisMs > MOST_PER_MS)
+      throw new Error(`more than ${MOST_PER_MS} things happened within one millisecond`);
   }
 
   #removeFirst(): void {

@@ -125,7 +125,9 @@ function checkIdentity(world: World, node: WorkerNode): void {
       const { nowMs } = world.timeline;
       const entry = liveness.get(node.id, nowMs);
       if (entry === null) return 'free';
-      const holder = world.liveWorkers.find(({ id, incarnation }) => id === node.id && incarnation !== node.incarnation);
+      const holder = world.liveWorkers.find(
+        ({ id, incarnation }) => id === node.id && incarnation !== node.incarnation,
+      );
       if (holder === undefined) {
         liveness.delete(node.id, { revision: entry.revision, nowMs });
         world.broadcast(world.coordinators, { kind: 'worker-removed', worker: node.id, revision: null });

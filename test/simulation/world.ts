@@ -1,16 +1,12 @@
-import { performCoordinatorEffect } from './coordinator-effects.ts';
-import {
-  type CoordinatorState,
-  startCoordinator,
-  stepCoordinator,
-} from '../../services/coordinator/machine.ts';
+import { type CoordinatorState, startCoordinator, stepCoordinator } from '../../services/coordinator/machine.ts';
 import type { CoordinatorEffect, CoordinatorEvent } from '../../services/coordinator/protocol.ts';
 import { startWorker, stepWorker, type WorkerState } from '../../services/worker/machine.ts';
 import type { WorkerEffect, WorkerEvent } from '../../services/worker/protocol.ts';
 import type { Snapshot } from '../../shared/ring/snapshot.ts';
+import { performCoordinatorEffect } from './coordinator-effects.ts';
 import { FakeBucket, type FakeNats, FakeStream } from './fake-nats.ts';
 import { type BrokenFence, FakePostgres } from './fake-postgres.ts';
-import { SimulatedNode } from './node.ts';
+import { type Reachable, SimulatedNode } from './node.ts';
 import { Random } from './random.ts';
 import { Timeline } from './timeline.ts';
 import { performWorkerEffect } from './worker-effects.ts';
@@ -127,7 +123,7 @@ export class World {
    * be lost, then the asker hears `failed` after the timeout, not knowing.
    */
   request<Event, Result>(
-    node: SimulatedNode<unknown, Event, unknown>,
+    node: Reachable<Event>,
     call: {
       readonly server: 'nats' | 'postgres';
       readonly apply: () => Result;
@@ -152,7 +148,7 @@ export class World {
   }
 
   /** A message on a plain subject: lost, late, doubled, out of order, as the weather is. */
-  broadcast<Event>(nodes: readonly SimulatedNode<unknown, Event, unknown>[], event: Event): void {
+  broadcast<Event>(nodes: readonly Reachable<Event>[], event: Event): void {
     for (const node of nodes) {
       if (!node.isAlive || this.#isLost()) continue;
       const copies = this.random.chance(this.weather.duplicateShare) ? 2 : 1;
@@ -176,7 +172,7 @@ export class World {
   reconnect(node: WorkerNode | CoordinatorNode): void {
     node.isConnected = true;
     if (node.isNatsCut || this.nats.isDown) return;
-    (node as SimulatedNode<unknown, { kind: 'reconnected' }, unknown>).deliver({ kind: 'reconnected' });
+    node.deliver({ kind: 'reconnected' });
   }
 
   #isLost(): boolean {

@@ -1,0 +1,157 @@
+/**
+ * One KV bucket. Writes name the revision they replace, as an expected sequence on the key's own subject: nothing is
+ * overwritten unseen, and a write that arrives late or twice does no harm. Reads are answered by the stream's leader.
+ *
+ * A key is deleted when its newest message says so, or is empty: servers mark expired keys that way.
+ */
+import { headers, type KV, type MsgHdrs, type QueuedIterator, type StreamInfo } from 'nats';
+import type { NatsLink } from './connection.ts';
+import { CALL_LIMIT_MS, type JetStream, useJetStream } from './jetstream.ts';
+import { streamOfBucket, subjectOfKey } from './names.ts';
+import { describeNatsError, isMessageMissing, isSilence, isWrongSequence } from './nats-errors.ts';
+import { bucketSettings, openStream, type RestoredStream, restoreStream, type WantedStream } from './stream-setup.ts';
+
+export interface BucketOptions {
+  /** Of each key, since it was last put. At least 100. */
+  readonly ttlMs: number;
+  /** 1, 3 or 5. @default 1 for a new bucket; an existing one keeps what it has */
+  readonly replicas?: number;
+}
+
+export interface KvEntry {
+  readonly key: string;
+  readonly revision: number;
+  /** Empty when it is deleted. */
+  readonly bytes: Uint8Array;
+  readonly isDeleted: boolean;
+}
+
+export type WriteOutcome =
+  | { readonly kind: 'stored'; readonly revision: number }
+  /** The key's newest revision is another than the one expected. */
+  | { readonly kind: 'conflict' }
+  /** No answer: it may be stored or not. */
+  | { readonly kind: 'silent'; readonly reason: string }
+  | { readonly kind: 'failed'; readonly reason: string };
+
+export interface Write {
+  /** Null: delete it. Must not be empty. */
+  readonly bytes: Uint8Array | null;
+  /** The key's newest revision, a deletion's too; 0: the bucket holds nothing of it. */
+  readonly expected: number;
+  /** @default 1000 */
+  readonly limitMs?: number;
+}
+
+const OPERATION_HEADER = 'KV-Operation';
+const ENTRIES_LIMIT_MS = 2_000;
+/** A reader restores nothing, so its idea of the TTL never counts. */
+const READERS_TTL_MS = 2_000;
+
+export class KvBucket {
+  readonly name: string;
+  readonly #link: NatsLink;
+  readonly #jetStream: JetStream;
+  readonly #wanted: WantedStream;
+
+  private constructor(name: string, link: NatsLink, jetStream: JetStream, wanted: WantedStream) {
+    this.name = name;
+    this.#link = link;
+    this.#jetStream = jetStream;
+    this.#wanted = wanted;
+  }
+
+  /** See `openStream` for what it waits for and throws. */
+  static async open(link: NatsLink, name: string, options: BucketOptions): Promise<KvBucket> {
+    const jetStream = await useJetStream(link);
+    const wanted = bucketSettings(name, options);
+    await openStream(link, jetStream, wanted);
+    return new KvBucket(name, link, jetStream, wanted);
+  }
+
+  /** For a mere reader: takes the bucket as it is, and never makes or changes it. */
+  static async attach(link: NatsLink, name: string): Promise<KvBucket> {
+    return new KvBucket(name, link, await useJetStream(link), bucketSettings(name, { ttlMs: READERS_TTL_MS }));
+  }
+
+  /** Makes it anew where it was lost. @throws see `restoreStream`. */
+  restore(): Promise<RestoredStream> {
+    return restoreStream(this.#jetStream, this.#wanted);
+  }
+
+  /** @throws the client's error, also when the bucket is gone. */
+  info(): Promise<StreamInfo> {
+    return this.#jetStream.manager.streams.info(streamOfBucket(this.name));
+  }
+
+  /** Never rejects. */
+  async write(key: string, { bytes, expected, limitMs = CALL_LIMIT_MS }: Write): Promise<WriteOutcome> {
+    // The client would keep it, and send it whenever the connection is back.
+    if (!this.#link.isConnected()) return { kind: 'failed', reason: 'not connected to NATS' };
+    const marks = headers();
+    if (bytes === null) marks.set(OPERATION_HEADER, 'DEL');
+    try {
+      const stored = await this.#jetStream.client.publish(subjectOfKey(this.name, key), bytes ?? new Uint8Array(), {
+        timeout: Math.max(1, Math.floor(limitMs)),
+        headers: marks,
+        expect: { lastSubjectSequence: expected },
+      });
+      return { kind: 'stored', revision: stored.seq };
+    } catch (error) {
+      if (isWrongSequence(error)) return { kind: 'conflict' };
+      return { kind: isSilence(error) ? 'silent' : 'failed', reason: describeNatsError(error) };
+    }
+  }
+
+  /** The key's newest message, a deletion too; null when there is none. @throws the client's error when nobody can say. */
+  async read(key: string): Promise<KvEntry | null> {
+    const query = { last_by_subj: subjectOfKey(this.name, key) };
+    try {
+      const { data, header, seq } = await this.#jetStream.manager.streams.getMessage(streamOfBucket(this.name), query);
+      return { key, revision: seq, bytes: data, isDeleted: isDeletion(header, data) };
+    } catch (error) {
+      if (isMessageMissing(error)) return null;
+      throw error;
+    }
+  }
+
+  /** All keys' newest messages, deletions too. @throws when the bucket is gone or did not tell all in time. */
+  async readAll(): Promise<KvEntry[]> {
+    const entries: KvEntry[] = [];
+    let isComplete = false;
+    let iterator: QueuedIterator<KvEntryOfClient> | undefined;
+    iterator = await this.watch(() => {
+      isComplete = true;
+      iterator?.stop();
+    });
+    // An empty bucket is complete before there is an iterator to stop.
+    if (isComplete) iterator.stop();
+    const timer = setTimeout(() => iterator?.stop(), ENTRIES_LIMIT_MS);
+    try {
+      for await (const entry of iterator) entries.push(toEntry(entry));
+    } finally {
+      clearTimeout(timer);
+    }
+    if (!isComplete) throw new Error(`bucket ${this.name}: expected all its keys in time, got ${entries.length}`);
+    return entries;
+  }
+
+  /** The client's own watch: what the bucket holds, then what becomes of it. @throws when the bucket is gone. */
+  async watch(onComplete: () => void): Promise<QueuedIterator<KvEntryOfClient>> {
+    const settings = { bindOnly: true, streamName: streamOfBucket(this.name), allow_direct: false };
+    const kv: KV = await this.#jetStream.client.views.kv(this.name, settings);
+    return kv.watch({ initializedFn: onComplete });
+  }
+}
+
+type KvEntryOfClient = Awaited<ReturnType<KV['watch']>> extends QueuedIterator<infer Entry> ? Entry : never;
+
+export function toEntry(entry: KvEntryOfClient): KvEntry {
+  const isDeleted = entry.operation !== 'PUT' || entry.value.length === 0;
+  return { key: entry.key, revision: entry.revision, bytes: entry.value, isDeleted };
+}
+
+/** A message of the bucket's subject, heard or read. */
+export function isDeletion(marks: MsgHdrs | undefined, bytes: Uint8Array): boolean {
+  return bytes.length === 0 || ['DEL', 'PURGE'].includes(marks?.get(OPERATION_HEADER) ?? '');
+}

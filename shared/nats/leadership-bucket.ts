@@ -1,0 +1,137 @@
+import * as z from 'zod';
+import type { NatsLink } from './connection.ts';
+import { deliver } from './deliver.ts';
+import { type BucketOptions, KvBucket, type KvEntry } from './kv-bucket.ts';
+import { KvWatch } from './kv-watch.ts';
+import { writeKey } from './write-key.ts';
+
+/** Who leads, as the key says. */
+export interface Leader {
+  readonly id: string;
+  /** Of the leader's term; 0 until it is drawn. */
+  readonly epoch: number;
+  /** ISO time of the process's start. */
+  readonly startedAt: string;
+}
+
+export interface LeaderEntry extends Leader {
+  readonly revision: number;
+}
+
+export type LeadershipOutcome =
+  | { readonly kind: 'won'; readonly revision: number }
+  /** Somebody else holds it, or it is no longer mine. */
+  | { readonly kind: 'refused' }
+  /** It may be stored or not: read the key. */
+  | { readonly kind: 'failed'; readonly reason: string };
+
+const KEY = 'leader';
+const WRITE_LIMIT_MS = 950;
+
+const schema = z.object({ id: z.string().min(1), epoch: z.int().min(0), startedAt: z.iso.datetime() });
+
+/** The one key whose holder leads; it expires unless it is renewed (DESIGN §4). A lease is no fence: Postgres decides. */
+export class LeadershipBucket {
+  readonly #link: NatsLink;
+  readonly #bucket: KvBucket;
+
+  private constructor(link: NatsLink, bucket: KvBucket) {
+    this.#link = link;
+    this.#bucket = bucket;
+  }
+
+  /**
+   * Makes the bucket, or brings an existing one to these settings. Waits for JetStream, saying so.
+   * @throws {StreamUnfitError} where waiting cannot help.
+   */
+  static async open(link: NatsLink, options: BucketOptions): Promise<LeadershipBucket> {
+    return new LeadershipBucket(link, await KvBucket.open(link, link.names.leadershipBucket, options));
+  }
+
+  /** Takes the key where nobody has it, or where this very process has it already. Never rejects; over within a second. */
+  create(value: Leader): Promise<LeadershipOutcome> {
+    return this.#write(value, {
+      expected: 0,
+      mayReplace: (entry) => entry === null || entry.isDeleted || isHeldBy(value, entry),
+    });
+  }
+
+  /**
+   * Replaces exactly this revision: mine, to renew it, or a dead holder's. A later one only where this very process wrote
+   * it (an earlier outcome was `failed`, but it was stored). Refused when the key is gone. Never rejects; over within a second.
+   */
+  renew(value: Leader, revision: number): Promise<LeadershipOutcome> {
+    return this.#write(value, { expected: revision, mayReplace: (entry) => entry !== null && isHeldBy(value, entry) });
+  }
+
+  /** Deletes the key at exactly this revision, so that a standby takes over at once. False: it is another, or unknown. */
+  async remove(revision: number): Promise<boolean> {
+    const outcome = await this.#bucket.write(KEY, { bytes: null, expected: revision });
+    return outcome.kind === 'stored';
+  }
+
+  /** Answered by the stream's leader; null: nobody holds it. @throws when nobody can say, or the key is unreadable. */
+  async read(): Promise<LeaderEntry | null> {
+    const entry = await this.#bucket.read(KEY);
+    if (entry === null || entry.isDeleted) return null;
+    const leader = decode(entry);
+    if (leader === null) throw new Error(`key ${KEY} at revision ${entry.revision} is no leader's`);
+    return leader;
+  }
+
+  /**
+   * Tells the holder at each renewal, and null when the key is deleted or not there at an opening of the watch; expiry is
+   * not told. Resolves when it is open; returns what ends it.
+   */
+  async watch(listener: (entry: LeaderEntry | null) => void): Promise<() => Promise<void>> {
+    let isSeen = false;
+    const watch = await KvWatch.start(this.#link, this.#bucket, {
+      onOpen: () => {
+        isSeen = false;
+      },
+      onEntry: (entry) => {
+        if (entry.key !== KEY) return;
+        isSeen = true;
+        const leader = entry.isDeleted ? null : decode(entry);
+        if (entry.isDeleted || leader !== null) return deliver(listener, leader);
+        const { name: bucket } = this.#bucket;
+        this.#link.log.warn({ bucket, key: KEY, revision: entry.revision }, 'a leader value was kept out');
+      },
+      onComplete: () => {
+        if (!isSeen) deliver(listener, null);
+      },
+    });
+    return async () => watch.stop();
+  }
+
+  async #write(
+    value: Leader,
+    how: { readonly expected: number; readonly mayReplace: (entry: KvEntry | null) => boolean },
+  ): Promise<LeadershipOutcome> {
+    const { id, epoch, startedAt } = value;
+    const bytes = new TextEncoder().encode(JSON.stringify({ id, epoch, startedAt }));
+    const outcome = await writeKey(this.#bucket, KEY, { bytes, ...how, limitMs: WRITE_LIMIT_MS });
+    switch (outcome.kind) {
+      case 'stored':
+        return { kind: 'won', revision: outcome.revision };
+      case 'refused':
+        return { kind: 'refused' };
+      case 'failed':
+        return outcome;
+    }
+  }
+}
+
+function isHeldBy(value: Leader, entry: KvEntry): boolean {
+  const holder = entry.isDeleted ? null : decode(entry);
+  return holder !== null && holder.id === value.id && holder.startedAt === value.startedAt;
+}
+
+function decode({ bytes, revision }: KvEntry): LeaderEntry | null {
+  try {
+    const parsed = schema.safeParse(JSON.parse(new TextDecoder().decode(bytes)));
+    return parsed.success ? { ...parsed.data, revision } : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,75 @@
+import * as z from 'zod';
+import { describeBadWorkerId } from '../ring/worker-id.ts';
+
+/** What a worker says of itself: the value of its liveness key, and the reply to its probe (DESIGN §4). */
+export interface Liveness {
+  readonly id: string;
+  /** ISO time of the process's start; with the id it tells two processes of one id apart. */
+  readonly startedAt: string;
+  /** Version of the snapshot applied; 0: none yet. */
+  readonly ring: number;
+  /** The last tick done, a second of the database's clock; 0: none yet. */
+  readonly tick: number;
+  readonly rows: number;
+  readonly state: 'active' | 'leaving';
+}
+
+export type DecodedLiveness =
+  | { readonly ok: true; readonly value: Liveness }
+  | { readonly ok: false; readonly reason: string };
+
+/** The value is about 150 bytes; a longer one is not ours. */
+const BYTES_MAX = 4096;
+
+const count = z.int().min(0);
+
+const schema = z.object({
+  id: z.string(),
+  startedAt: z.iso.datetime(),
+  ring: count,
+  tick: count,
+  rows: count,
+  state: z.enum(['active', 'leaving']),
+});
+
+export function encodeLiveness(value: Liveness): Uint8Array {
+  const { id, startedAt, ring, tick, rows, state } = value;
+  return new TextEncoder().encode(JSON.stringify({ id, startedAt, ring, tick, rows, state }));
+}
+
+/**
+ * Reads and checks a liveness value; `key` is where it was found, and must be the id it names. Unknown fields are left
+ * out, so that a newer worker may add some.
+ * @returns never throws; `reason` says what was expected and what came.
+ */
+export function decodeLiveness(key: string, bytes: Uint8Array): DecodedLiveness {
+  const badKey = describeBadWorkerId(key);
+  if (badKey !== null) return { ok: false, reason: badKey };
+  if (bytes.length > BYTES_MAX) {
+    return { ok: false, reason: `expected at most ${BYTES_MAX} bytes, got ${bytes.length}` };
+  }
+  let message: unknown;
+  try {
+    message = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch (error) {
+    return { ok: false, reason: `expected JSON, got ${bytes.length} bytes that are none: ${(error as Error).message}` };
+  }
+  const parsed = schema.safeParse(message);
+  if (!parsed.success) return { ok: false, reason: describeIssue(parsed.error) };
+  if (parsed.data.id !== key) {
+    return { ok: false, reason: `expected the id of its key, ${JSON.stringify(key)}, got ${quote(parsed.data.id)}` };
+  }
+  return { ok: true, value: parsed.data };
+}
+
+function describeIssue(error: z.ZodError): string {
+  const [issue] = error.issues;
+  if (issue === undefined) return 'not a liveness value';
+  const more = error.issues.length > 1 ? ` (and ${error.issues.length - 1} more)` : '';
+  return `${issue.path.length === 0 ? 'value' : issue.path.join('.')}: ${issue.message}${more}`;
+}
+
+/** Shortened: what came may be anything. */
+function quote(text: string): string {
+  return JSON.stringify(text.length > 40 ? `${text.slice(0, 40)}…` : text);
+}

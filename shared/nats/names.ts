@@ -1,0 +1,53 @@
+/** What an installation's things are called in NATS (DESIGN §4). */
+export interface NatsNames {
+  readonly prefix: string;
+  readonly livenessBucket: string;
+  readonly leadershipBucket: string;
+  readonly snapshotStream: string;
+  readonly snapshotSubject: string;
+  readonly tableStream: string;
+  readonly tableSubject: string;
+  /** Of the NATS micro services, as `nats micro ls` lists them. */
+  readonly workerService: string;
+  readonly coordinatorService: string;
+  workerProbe(id: string): string;
+  coordinatorProbe(id: string): string;
+}
+
+const PREFIX_PATTERN = /^[A-Za-z0-9_-]*$/;
+
+/**
+ * The names of one installation; with a prefix (`blue`) several share one NATS: `blue_` before the names of buckets,
+ * streams and services, `blue.` before subjects. `''`: no prefix.
+ * @throws {RangeError} for a prefix with anything but letters, digits, `-` and `_`.
+ */
+export function natsNames(prefix: string): NatsNames {
+  if (!PREFIX_PATTERN.test(prefix)) {
+    throw new RangeError(`NATS prefix: expected letters, digits, "-" and "_", got ${JSON.stringify(prefix)}`);
+  }
+  const name = (base: string) => (prefix === '' ? base : `${prefix}_${base}`);
+  const subject = (base: string) => (prefix === '' ? base : `${prefix}.${base}`);
+  return {
+    prefix,
+    livenessBucket: name('workers'),
+    leadershipBucket: name('coordinators'),
+    snapshotStream: name('RING'),
+    snapshotSubject: subject('ring.snapshot'),
+    tableStream: name('TABLE'),
+    tableSubject: subject('table.size'),
+    workerService: name('worker'),
+    coordinatorService: name('coordinator'),
+    workerProbe: (id) => subject(`worker.${id}.probe`),
+    coordinatorProbe: (id) => subject(`coordinator.${id}.probe`),
+  };
+}
+
+/** A bucket is a stream; this is how every KV client finds it. */
+export function streamOfBucket(bucket: string): string {
+  return `KV_${bucket}`;
+}
+
+/** The subject that a bucket's key is put to; `>` for all keys. */
+export function subjectOfKey(bucket: string, key: string): string {
+  return `$KV.${bucket}.${key}`;
+}

@@ -1,0 +1,22 @@
+import type { NatsLink } from './connection.ts';
+import { isNoResponders } from './nats-errors.ts';
+
+export type ProbeOutcome =
+  | { readonly kind: 'answered'; readonly bytes: Uint8Array }
+  /** The server says that nobody listens there: the process, or its connection, is gone. */
+  | { readonly kind: 'no-responders' }
+  /** No answer in time, or nobody to ask: says nothing about the process. */
+  | { readonly kind: 'timeout' };
+
+/** A process that dies while it is asked gives no answer at all: whoever waits longer learns nothing more. */
+const PROBE_LIMIT_MS = 100;
+
+/** Asks whether somebody is there, see `serveProbe`. Never rejects; over within 100 ms. */
+export async function probe(link: NatsLink, subject: string): Promise<ProbeOutcome> {
+  try {
+    const reply = await link.connection.request(subject, undefined, { timeout: PROBE_LIMIT_MS });
+    return { kind: 'answered', bytes: reply.data };
+  } catch (error) {
+    return { kind: isNoResponders(error) ? 'no-responders' : 'timeout' };
+  }
+}

@@ -1,0 +1,77 @@
+import { type Decoded, decodeSnapshot, encodeSnapshot, type Snapshot } from '../ring/snapshot.ts';
+import type { NatsLink } from './connection.ts';
+import { deliver } from './deliver.ts';
+import { HistoryStream, type PublishOutcome, type StoredMessage } from './history-stream.ts';
+import { describeNatsError } from './nats-errors.ts';
+
+export interface StoredSnapshot {
+  readonly sequence: number;
+  /** Null: garbage; `reason` says why. */
+  readonly snapshot: Snapshot | null;
+  readonly reason?: string;
+}
+
+const KEPT = 256;
+
+/** The coordinator's decisions: heard at once by a plain subscription, kept by a stream (DESIGN §4, §7). */
+export class SnapshotStream {
+  readonly #link: NatsLink;
+  readonly #stream: HistoryStream;
+
+  private constructor(link: NatsLink, stream: HistoryStream) {
+    this.#link = link;
+    this.#stream = stream;
+  }
+
+  /**
+   * Makes the stream, or brings an existing one to these settings. Waits for JetStream, saying so.
+   * @throws {StreamUnfitError} where waiting cannot help.
+   */
+  static async open(link: NatsLink, options: { readonly replicas?: number } = {}): Promise<SnapshotStream> {
+    const { snapshotStream: name, snapshotSubject: subject } = link.names;
+    return new SnapshotStream(link, await HistoryStream.open(link, { name, subject, keep: KEPT, ...options }));
+  }
+
+  /**
+   * Publishes in the place after the sequence expected, 0 for the first: `refused` means that another leader published.
+   * `failed` means that it may be stored or not, or that the stream was gone and is made anew: read the newest. Subscribers
+   * may have heard it in every case. Never rejects; over within two seconds.
+   */
+  publish(snapshot: Snapshot, expectedSequence: number): Promise<PublishOutcome> {
+    return this.#stream.publish(encodeSnapshot(snapshot), { expectedSequence });
+  }
+
+  /** `slots`: the table's, null where not known. Null: there is none. @throws when nobody can say. */
+  async newest(slots: number | null): Promise<StoredSnapshot | null> {
+    const message = await this.#stream.newest();
+    return message === null ? null : decodeStored(message, slots);
+  }
+
+  /** The last `limit` ones, oldest first. @throws when nobody can say. */
+  async history(limit: number): Promise<StoredSnapshot[]> {
+    const messages = await this.#stream.history(limit);
+    return messages.map((message) => decodeStored(message, null));
+  }
+
+  /**
+   * Tells of each snapshot as it is published, also of one that the stream refused: order them by (epoch, version). What
+   * was published while disconnected is not told. Returns what ends it.
+   */
+  subscribe(slots: number | null, listener: (received: Decoded) => void): () => void {
+    const { connection, log, names } = this.#link;
+    const subscription = connection.subscribe(names.snapshotSubject, {
+      callback: (error, message) => {
+        if (error === null) return deliver(listener, decodeSnapshot(message.data, { slots }));
+        log.warn({ subject: names.snapshotSubject, reason: describeNatsError(error) }, 'snapshots are not heard');
+      },
+    });
+    return () => subscription.unsubscribe();
+  }
+}
+
+function decodeStored({ sequence, bytes }: StoredMessage, slots: number | null): StoredSnapshot {
+  const decoded = decodeSnapshot(bytes, { slots });
+  return decoded.ok
+    ? { sequence, snapshot: decoded.snapshot }
+    : { sequence, snapshot: null, reason: `sequence ${sequence}: ${decoded.reason}` };
+}

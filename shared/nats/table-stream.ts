@@ -1,0 +1,56 @@
+import * as z from 'zod';
+import type { NatsLink } from './connection.ts';
+import { HistoryStream } from './history-stream.ts';
+
+/** How many rows the table has, and what changed since the message before. */
+export interface TableSize {
+  readonly rows: number;
+  readonly added: number;
+  readonly removed: number;
+  /** ISO 8601, UTC. */
+  readonly at: string;
+}
+
+const KEPT = 1024;
+
+const count = z.int().min(0);
+const schema = z.object({ rows: count, added: count, removed: count, at: z.iso.datetime() });
+
+/** The table's size over time, for people and dashboards (DESIGN §4): nothing is decided by it. */
+export class TableStream {
+  readonly #stream: HistoryStream;
+
+  private constructor(stream: HistoryStream) {
+    this.#stream = stream;
+  }
+
+  /**
+   * Makes the stream, or brings an existing one to these settings. Waits for JetStream, saying so.
+   * @throws {StreamUnfitError} where waiting cannot help.
+   */
+  static async open(link: NatsLink, options: { readonly replicas?: number } = {}): Promise<TableStream> {
+    const { tableStream: name, tableSubject: subject } = link.names;
+    return new TableStream(await HistoryStream.open(link, { name, subject, keep: KEPT, ...options }));
+  }
+
+  /** True: stored. False: it may be stored or not. Never rejects; over within two seconds. */
+  async publish({ rows, added, removed, at }: TableSize): Promise<boolean> {
+    const outcome = await this.#stream.publish(new TextEncoder().encode(JSON.stringify({ rows, added, removed, at })));
+    return outcome.kind === 'published';
+  }
+
+  /** The last `limit` ones, oldest first, without garbage. @throws when nobody can say. */
+  async history(limit: number): Promise<TableSize[]> {
+    const messages = await this.#stream.history(limit);
+    return messages.map(({ bytes }) => decode(bytes)).filter((size) => size !== null);
+  }
+}
+
+function decode(bytes: Uint8Array): TableSize | null {
+  try {
+    const parsed = schema.safeParse(JSON.parse(new TextDecoder().decode(bytes)));
+    return parsed.success ? parsed.data : null;
+  } catch {
+    return null;
+  }
+}

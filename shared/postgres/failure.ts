@@ -1,0 +1,73 @@
+/**
+ * What a failed attempt or statement means: the server does not want us (waiting cannot help), the connection is of no use
+ * any more (connect again), or the statement itself was at fault (the connection stays).
+ */
+
+/** Not connected, or the connection broke while the statement ran: whether it took effect is unknown. Try again later. */
+export class PostgresUnavailableError extends Error {
+  override readonly name = 'PostgresUnavailableError';
+  readonly code = 'postgres-unavailable';
+}
+
+const REFUSING_STATES = new Set([
+  '28P01', // wrong password
+  '28000', // no such role, or pg_hba.conf keeps it out
+  '3D000', // no such database
+  '42501', // the role may not connect to the database
+]);
+
+const REFUSING_CODES = new Set([
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'CERT_HAS_EXPIRED',
+  'ERR_TLS_CERT_ALTNAME_INVALID',
+]);
+
+/** The client's own words; it gives them no code. */
+const REFUSING_MESSAGES = /client password must be a string|does not support SSL/;
+
+/** States after which a connection gives no good answers any more, although it is open. */
+const USELESS_STATES = new Set([
+  '25006', // read-only: the server became a standby, the name may lead to another one by now
+  '26000', // the prepared statement is gone: somebody reset the connection
+  '0A000', // a prepared statement's result type changed with the table
+  '57P01',
+  '57P02',
+  '57P03',
+  '57P05',
+  '53300',
+]);
+
+const STATE_PATTERN = /^[0-9A-Z]{5}$/;
+
+/** Would connecting again, unchanged, be refused again? */
+export function isRefusal(error: unknown): boolean {
+  const code = codeOf(error);
+  if (code !== null && (REFUSING_STATES.has(code) || REFUSING_CODES.has(code))) return true;
+  return REFUSING_MESSAGES.test(describeFailure(error));
+}
+
+/** After this error of a statement, is the connection to be given up? An error without an SQL state is not the server's word. */
+export function isConnectionUseless(error: unknown): boolean {
+  const state = stateOf(error);
+  return state === null || state.startsWith('08') || USELESS_STATES.has(state);
+}
+
+/** The five characters by which Postgres names an error; null where it came from elsewhere. */
+export function stateOf(error: unknown): string | null {
+  const code = codeOf(error);
+  return code !== null && STATE_PATTERN.test(code) && 'severity' in (error as object) ? code : null;
+}
+
+/** The reason in words. An address that answers nowhere comes as an error of many, with an empty message. */
+export function describeFailure(error: unknown): string {
+  if (error instanceof AggregateError && error.message === '') return error.errors.map(describeFailure).join('; ');
+  return error instanceof Error ? error.message : String(error);
+}
+
+function codeOf(error: unknown): string | null {
+  const code = error instanceof Error && 'code' in error ? error.code : null;
+  return typeof code === 'string' ? code : null;
+}

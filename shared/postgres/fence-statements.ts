@@ -1,0 +1,130 @@
+import { quoteName, quoteTable, slotExpression, type TableNames } from './table.ts';
+
+/**
+ * The fence's SQL. Pure.
+ *
+ * Why it is shaped so:
+ * - Slots come as ranges (`low[]`, `high[]`): a worker's slots lie together, so a few index scans find them all.
+ * - Rows and slots are reached by `column = ANY (ARRAY(SELECT …))`, never by a join. A join leaves the planner a choice that it
+ *   makes from statistics, which are stale whenever the table grows fast; this form has one sensible plan, the index.
+ *   `EXISTS (… OFFSET 0)` is not turned into a join either: one probe of the index per slot.
+ * - Slots are locked in slot order by `ORDER BY slot FOR UPDATE` before anything is written, in claims and ticks alike, so
+ *   they cannot deadlock; what `locked` returns is the newest version of each, checked again after any wait.
+ */
+
+/**
+ * The one sensible plan, said plainly. Without it a table that had ten rows when the statement was prepared would be read
+ * whole, once per chunk, until autovacuum looks at it again; with it the plan is the same for ten rows and for ten million.
+ * Prefetching only costs here: a table that is updated in full each second is in memory.
+ */
+export const FENCE_SETTINGS = [
+  'SET enable_seqscan = off',
+  'SET plan_cache_mode = force_generic_plan',
+  'SET effective_io_concurrency = 0',
+].join('; ');
+
+export const EXHAUSTED_LISTED = 100;
+const LARGEST_INTEGER = 2_147_483_647;
+/** A slot this far ahead of the tick is no mere difference between workers' phases. */
+const AHEAD_TICKS = 2;
+
+const ASKED =
+  'unnest($1::int[], $2::int[]) AS asked_range (low, high) JOIN scaler.slot s ON s.slot BETWEEN low AND high';
+
+/**
+ * low[], high[], worker, tick → one row: stamped, rows, checksum, exhausted, exhaustedCount, lost, ahead.
+ *
+ * `filled` are the slots to stamp as the statement's snapshot sees them. Who is no longer the owner after the wait for a
+ * lock is missing from `locked`, and so lost; whoever stamped this tick meanwhile is in it, with the newer tick.
+ *
+ * RETURNING sees new values only. A row is reported as exhausted when its new value is NULL or the largest integer: also in
+ * the very tick that brings it there, which is the last it can count.
+ */
+export function tickText(names: TableNames, slots: number): string {
+  const value = `w.${quoteName(names.value)}`;
+  const slot = slotExpression(names.id, slots, 'w');
+  return `
+WITH asked AS MATERIALIZED (
+  SELECT s.slot, s.worker IS NOT DISTINCT FROM $3::text AS mine, s.last_tick FROM ${ASKED}
+), filled AS MATERIALIZED (
+  SELECT a.slot FROM asked a WHERE a.mine AND a.last_tick < $4::bigint
+    AND EXISTS (SELECT 1 FROM ${quoteTable(names)} w WHERE ${slot} = a.slot OFFSET 0)
+), locked AS MATERIALIZED (
+  SELECT s.slot, s.last_tick FROM scaler.slot s
+  WHERE s.slot = ANY (ARRAY(SELECT slot FROM filled)) AND s.worker = $3 ORDER BY s.slot FOR UPDATE
+), stamped AS (
+  UPDATE scaler.slot s SET last_tick = $4
+  WHERE s.slot = ANY (ARRAY(SELECT slot FROM locked WHERE last_tick < $4)) RETURNING s.slot
+), ticked AS (
+  UPDATE ${quoteTable(names)} w
+  SET ${quoteName(names.value)} = CASE WHEN ${value} < ${LARGEST_INTEGER} THEN ${value} + 1 ELSE ${value} END,
+    ${quoteName(names.worker)} = $3
+  WHERE ${slot} = ANY (ARRAY(SELECT slot::bigint FROM stamped))
+  RETURNING uuid_hash_extended(w.${quoteName(names.id)}, 1::bigint) AS hash,
+    CASE WHEN ${value} < ${LARGEST_INTEGER} THEN NULL ELSE w.${quoteName(names.id)} END AS exhausted
+)
+SELECT (SELECT count(*)::int FROM stamped) AS stamped, t.rows, t.checksum, t.exhausted, t."exhaustedCount",
+  coalesce(a.lost, '{}') || ARRAY(SELECT slot FROM filled WHERE slot NOT IN (SELECT slot FROM locked)) AS lost,
+  coalesce(a.ahead, '{}') AS ahead
+FROM (
+  SELECT count(*)::int AS rows, coalesce(bit_xor(hash), 0)::text AS checksum, count(exhausted)::int AS "exhaustedCount",
+    coalesce((array_agg(exhausted::text) FILTER (WHERE exhausted IS NOT NULL))[1:${EXHAUSTED_LISTED}], '{}') AS exhausted
+  FROM ticked
+) t, (
+  SELECT array_agg(slot) FILTER (WHERE NOT mine) AS lost,
+    array_agg(slot) FILTER (WHERE mine AND last_tick > $4 + ${AHEAD_TICKS}) AS ahead
+  FROM asked
+) a`;
+}
+
+/**
+ * low[], high[], worker, epoch, version → one row: slots, lastTicks (of the claimed), refused.
+ * `locked` waits for the old owner's tick under way, so the last tick returned includes it.
+ */
+export const CLAIM_TEXT = `
+WITH asked AS MATERIALIZED (
+  SELECT s.slot FROM ${ASKED} WHERE s.worker IS DISTINCT FROM $3::text
+), locked AS MATERIALIZED (
+  SELECT s.slot, s.epoch, s.version FROM scaler.slot s
+  WHERE s.slot = ANY (ARRAY(SELECT slot FROM asked)) AND s.worker IS DISTINCT FROM $3 ORDER BY s.slot FOR UPDATE
+), stamped AS (
+  UPDATE scaler.slot s SET worker = $3, epoch = $4::bigint, version = $5::bigint
+  WHERE s.slot = ANY (ARRAY(SELECT slot FROM locked WHERE (epoch, version) < ($4, $5))) RETURNING s.slot, s.last_tick
+)
+SELECT coalesce(c.slots, '{}') AS slots, coalesce(c."lastTicks", '{}') AS "lastTicks",
+  ARRAY(SELECT slot FROM locked WHERE (epoch, version) >= ($4, $5) ORDER BY slot) AS refused
+FROM (SELECT array_agg(slot ORDER BY slot) AS slots, array_agg(last_tick ORDER BY slot) AS "lastTicks" FROM stamped) c`;
+
+/** low[], high[], worker, tick → one row per slot set back. */
+export const REBASE_TEXT = `
+WITH asked AS MATERIALIZED (
+  SELECT s.slot FROM ${ASKED} WHERE s.worker = $3::text AND s.last_tick > $4::bigint + ${AHEAD_TICKS}
+), locked AS MATERIALIZED (
+  SELECT s.slot, s.last_tick FROM scaler.slot s
+  WHERE s.slot = ANY (ARRAY(SELECT slot FROM asked)) AND s.worker = $3 ORDER BY s.slot FOR UPDATE
+)
+UPDATE scaler.slot s SET last_tick = $4
+WHERE s.slot = ANY (ARRAY(SELECT slot FROM locked WHERE last_tick > $4 + ${AHEAD_TICKS})) RETURNING s.slot`;
+
+/** slots[] → ids, in order. */
+export function readIdsText(names: TableNames, slots: number): string {
+  const id = `w.${quoteName(names.id)}`;
+  const slot = slotExpression(names.id, slots, 'w');
+  return `SELECT ${id}::text AS id FROM ${quoteTable(names)} w WHERE ${slot} = ANY ($1::bigint[]) ORDER BY ${id}`;
+}
+
+/** Ascending or not, with repetitions or not: each slot is in exactly one range. */
+export function toRanges(slots: readonly number[]): { readonly lows: number[]; readonly highs: number[] } {
+  const lows: number[] = [];
+  const highs: number[] = [];
+  const isAscending = slots.every((slot, index) => index === 0 || slots[index - 1]! < slot);
+  for (const slot of isAscending ? slots : [...slots].sort((a, b) => a - b)) {
+    const last = highs.length - 1;
+    if (last >= 0 && slot <= highs[last]! + 1) highs[last] = slot;
+    else {
+      lows.push(slot);
+      highs.push(slot);
+    }
+  }
+  return { lows, highs };
+}

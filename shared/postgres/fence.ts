@@ -1,0 +1,156 @@
+import type { QueryResultRow } from 'pg';
+import type { Order } from '../ring/snapshot.ts';
+import type { Adoption } from './adoption.ts';
+import type { PostgresLink } from './connection.ts';
+import { CLAIM_TEXT, FENCE_SETTINGS, REBASE_TEXT, readIdsText, tickText, toRanges } from './fence-statements.ts';
+import type { Statement } from './session.ts';
+import type { TableNames } from './table.ts';
+import { numberArray } from './types.ts';
+
+export interface ClaimResult {
+  /** Stamped as the worker's by this call; the last tick includes whatever the old owner had under way. */
+  readonly claimed: readonly { readonly slot: number; readonly lastTick: number }[];
+  /** Another owner's stamp is newer than, or the same as, (epoch, version). */
+  readonly refused: readonly number[];
+}
+
+export interface TickResult {
+  /** Slots that got this tick from this call; those without rows are left alone. */
+  readonly stamped: number;
+  /** Rows incremented. */
+  readonly rows: number;
+  /** XOR of a second hash of the incremented rows' ids: a signed 64-bit integer as text, `0` for none. */
+  readonly checksum: string;
+  /** Ids, at most 100, of the incremented rows that stand at NULL or 2147483647 now, and cannot count on. */
+  readonly exhausted: readonly string[];
+  readonly exhaustedCount: number;
+  /** Slots asked whose fence names another worker, or none. */
+  readonly lost: readonly number[];
+  /** Slots asked that are the worker's, whose last tick is more than two above this one. */
+  readonly ahead: readonly number[];
+}
+
+export interface SlotOwner extends Order {
+  readonly slot: number;
+  readonly worker: string | null;
+  readonly lastTick: number;
+}
+
+const CONTROL_LANE = 'control';
+
+/**
+ * Who may write, decided by Postgres alone. Every call is one statement in one short transaction of its own; each may be
+ * repeated at will. All reject as `PostgresLink.query` does; after `PostgresUnavailableError` it is unknown whether the call took
+ * effect, and repeating it is safe: a slot is stamped at most once per tick, and claimed at most once per (epoch, version).
+ */
+export class Fence {
+  readonly #link: PostgresLink;
+  readonly #tickText: string;
+  readonly #readIdsText: string;
+
+  constructor(link: PostgresLink, names: TableNames, adoption: Adoption) {
+    this.#link = link;
+    this.#tickText = tickText(names, adoption.slots);
+    this.#readIdsText = readIdsText(names, adoption.slots);
+  }
+
+  /**
+   * Stamps those of the slots that are not the worker's yet and whose stamp is older. Waits for the old owners' statements
+   * under way; after it they can no longer touch these slots.
+   */
+  async claim(args: {
+    readonly worker: string;
+    readonly epoch: number;
+    readonly version: number;
+    readonly slots: readonly number[];
+    readonly lane?: string;
+  }): Promise<ClaimResult> {
+    const values = [...rangeValues(args.slots), args.worker, args.epoch, args.version];
+    const statement = { name: 'fence-claim', text: CLAIM_TEXT, values };
+    type Row = { slots: number[]; lastTicks: number[]; refused: number[] };
+    const { slots, lastTicks, refused } = await this.#one<Row>(args.lane ?? 'claim', statement);
+    return { claimed: slots.map((slot, index) => ({ slot, lastTick: lastTicks[index]! })), refused };
+  }
+
+  /** Increments the rows of those of the slots that are the worker's and have not had this tick or a later one. */
+  async tick(args: {
+    readonly worker: string;
+    readonly tick: number;
+    readonly slots: readonly number[];
+    readonly lane?: string;
+  }): Promise<TickResult> {
+    const values = [...rangeValues(args.slots), args.worker, args.tick];
+    return this.#one<TickResult & QueryResultRow>(args.lane ?? 'tick', {
+      name: 'fence-tick',
+      text: this.#tickText,
+      values,
+    });
+  }
+
+  /** Sets back to `tick` those of the worker's slots that lie more than two ticks ahead of it. @returns how many. */
+  async rebase(args: {
+    readonly worker: string;
+    readonly tick: number;
+    readonly slots: readonly number[];
+  }): Promise<number> {
+    const values = [...rangeValues(args.slots), args.worker, args.tick];
+    return (await this.#ask(CONTROL_LANE, { name: 'fence-rebase', text: REBASE_TEXT, values })).length;
+  }
+
+  /** The slots that the fence names this worker for, ascending. */
+  async owned(worker: string): Promise<number[]> {
+    const text = 'SELECT slot FROM scaler.slot WHERE worker = $1 ORDER BY slot';
+    const rows = await this.#ask<{ slot: number }>(CONTROL_LANE, { name: 'fence-owned', text, values: [worker] });
+    return rows.map(({ slot }) => slot);
+  }
+
+  /** The highest (epoch, version) of any claim; null before the first. */
+  async newest(): Promise<Order | null> {
+    const text = 'SELECT epoch, version FROM scaler.slot WHERE epoch > 0 ORDER BY epoch DESC, version DESC LIMIT 1';
+    const rows = await this.#ask<Order & QueryResultRow>(CONTROL_LANE, { name: 'fence-newest', text });
+    return rows[0] ?? null;
+  }
+
+  /** All slots, ascending. */
+  async owners(): Promise<SlotOwner[]> {
+    const text = 'SELECT slot, epoch, version, worker, last_tick AS "lastTick" FROM scaler.slot ORDER BY slot';
+    return this.#ask<SlotOwner & QueryResultRow>(CONTROL_LANE, { name: 'fence-owners', text });
+  }
+
+  /** The ids of the slots' rows, in ascending order. */
+  async readIds({ slots }: { readonly slots: readonly number[] }): Promise<string[]> {
+    const statement = { name: 'fence-read-ids', text: this.#readIdsText, values: [numberArray(slots)] };
+    return (await this.#ask<{ id: string }>('ids', statement)).map(({ id }) => id);
+  }
+
+  /** The database's own clock, epoch ms with its fraction. */
+  async measureClock(): Promise<{ readonly serverMs: number }> {
+    const text = 'SELECT (extract(epoch FROM clock_timestamp()) * 1000)::float8 AS "serverMs"';
+    return this.#one<{ serverMs: number }>(CONTROL_LANE, { name: 'fence-clock', text });
+  }
+
+  /** A leader's term: never drawn before, and above `above`. */
+  async drawEpoch(above: number): Promise<number> {
+    const statement = { name: 'fence-draw-epoch', text: 'SELECT scaler.draw_epoch($1) AS epoch', values: [above] };
+    return (await this.#one<{ epoch: number }>(CONTROL_LANE, statement)).epoch;
+  }
+
+  /** The last epoch drawn; 0 before the first. */
+  async lastEpoch(): Promise<number> {
+    const statement = { name: 'fence-last-epoch', text: 'SELECT epoch FROM scaler.adoption' };
+    return (await this.#one<{ epoch: number }>(CONTROL_LANE, statement)).epoch;
+  }
+
+  async #ask<Row extends QueryResultRow>(lane: string, statement: Statement): Promise<Row[]> {
+    return (await this.#link.query<Row>(lane, { ...statement, settings: FENCE_SETTINGS })).rows;
+  }
+
+  async #one<Row extends QueryResultRow>(lane: string, statement: Statement): Promise<Row> {
+    return (await this.#ask<Row>(lane, statement))[0]!;
+  }
+}
+
+function rangeValues(slots: readonly number[]): [string, string] {
+  const { lows, highs } = toRanges(slots);
+  return [numberArray(lows), numberArray(highs)];
+}

@@ -1,0 +1,57 @@
+import type { QueryResultRow } from 'pg';
+import { readAdoption } from './adoption.ts';
+import type { PostgresLink } from './connection.ts';
+import { quoteName, quoteTable, slotExpression, type TableNames } from './table.ts';
+
+const LANE = 'rows';
+/** Short transactions: a long one would hold back the pruning that ticks live from. */
+const BATCH_ROWS = 10_000;
+
+/**
+ * Inserts rows with random ids and value 0, in batches, each its own transaction: a failure leaves the earlier ones in.
+ * Where the table is adopted, rows of one slot are laid next to each other, so that a tick touches fewer pages.
+ *
+ * @returns how many were inserted.
+ */
+export async function addRows(link: PostgresLink, names: TableNames, count: number): Promise<number> {
+  const adoption = await readAdoption(link, names);
+  const order = adoption === null ? '' : `ORDER BY ${slotExpression(names.id, adoption.slots)}`;
+  const text = `INSERT INTO ${quoteTable(names)} (${quoteName(names.id)}, ${quoteName(names.value)})
+    SELECT ${quoteName(names.id)}, 0 FROM (SELECT gen_random_uuid() AS ${quoteName(names.id)} FROM generate_series(1, $1::int)) r ${order}`;
+  return inBatches(count, async (size) => (await link.query(LANE, { text, values: [size] })).rowCount ?? 0);
+}
+
+/**
+ * Deletes any rows, in batches as above; fewer when the table has fewer. Rows that a tick has locked are passed over, and
+ * found in the next batch: who never waits while holding rows cannot deadlock with a tick.
+ *
+ * @returns how many were deleted.
+ */
+export async function removeRows(link: PostgresLink, names: TableNames, count: number): Promise<number> {
+  const id = quoteName(names.id);
+  const text = `WITH gone AS (DELETE FROM ${quoteTable(names)} WHERE ${id} = ANY (ARRAY(
+      SELECT ${id} FROM ${quoteTable(names)} LIMIT $1::int FOR UPDATE SKIP LOCKED)) RETURNING 1)
+    SELECT count(*)::int AS gone, EXISTS (SELECT 1 FROM ${quoteTable(names)} OFFSET $1::int) AS "hasMore" FROM gone`;
+  return inBatches(count, async (size) => {
+    for (;;) {
+      const { rows } = await link.query<{ gone: number; hasMore: boolean } & QueryResultRow>(LANE, {
+        text,
+        values: [size],
+      });
+      const { gone, hasMore } = rows[0]!;
+      // Nothing though the table has rows: all were locked just then. The tick is over in a moment.
+      if (gone > 0 || !hasMore) return gone;
+    }
+  });
+}
+
+/** Until `count` is reached or a batch does nothing. */
+async function inBatches(count: number, run: (size: number) => Promise<number>): Promise<number> {
+  let done = 0;
+  while (done < count) {
+    const now = await run(Math.min(BATCH_ROWS, count - done));
+    if (now === 0) break;
+    done += now;
+  }
+  return done;
+}

@@ -1,0 +1,120 @@
+import type { Session } from './session.ts';
+import { describeTable, TableError, type TableNames } from './table.ts';
+
+/** What the catalog says of the table. */
+export interface TableShape {
+  readonly oid: number;
+  /** pg_class.relkind: `r` is an ordinary table. */
+  readonly kind: string;
+  readonly isTemporary: boolean;
+  readonly hasRelatives: boolean;
+  readonly owner: string;
+  readonly isOwned: boolean;
+  readonly columns: readonly ColumnShape[];
+  /** Is there a unique index, valid, not partial, immediate, on the id column alone? */
+  readonly isIdUnique: boolean;
+  /** Indexes that use the value or worker column. */
+  readonly hotBreakers: readonly string[];
+}
+
+export interface ColumnShape {
+  readonly name: string;
+  /** As in `format_type`: `uuid`, `integer`, `character varying(20)`. */
+  readonly type: string;
+  readonly isNotNull: boolean;
+  readonly isGenerated: boolean;
+}
+
+const KINDS: Readonly<Record<string, string>> = {
+  v: 'a view',
+  m: 'a materialized view',
+  f: 'a foreign table',
+  p: 'a partitioned table',
+  i: 'an index',
+  S: 'a sequence',
+  c: 'a composite type',
+};
+
+const WORKER_TYPES = /^(text|character varying(\(\d+\))?)$/;
+
+/** @returns null where there is nothing of that name. */
+export async function readTableShape(session: Session, names: TableNames): Promise<TableShape | null> {
+  const { rows } = await session.query<TableShape>({
+    text: SHAPE_TEXT,
+    values: [names.schema, names.table, names.id, [names.id, names.value, names.worker], [names.value, names.worker]],
+  });
+  return rows[0] ?? null;
+}
+
+const SHAPE_TEXT = `
+SELECT c.oid::bigint AS oid, c.relkind AS kind, c.relpersistence = 't' AS "isTemporary",
+  c.relispartition OR EXISTS (SELECT 1 FROM pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent)) AS "hasRelatives",
+  pg_get_userbyid(c.relowner) AS owner, pg_has_role(c.relowner, 'USAGE') AS "isOwned",
+  (SELECT coalesce(json_agg(json_build_object('name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),
+      'isNotNull', a.attnotnull, 'isGenerated', a.attgenerated <> '')), '[]')
+    FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = ANY ($4) AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
+  EXISTS (SELECT 1 FROM pg_index x JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $3
+    WHERE x.indrelid = c.oid AND x.indisunique AND x.indisvalid AND x.indimmediate AND x.indpred IS NULL
+      AND x.indnkeyatts = 1 AND x.indkey[0] = a.attnum) AS "isIdUnique",
+  -- Columns of constraints stand in indkey, those of expressions and predicates only among the dependencies.
+  ARRAY (SELECT DISTINCT n.relname::text FROM pg_index x JOIN pg_class n ON n.oid = x.indexrelid
+      JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = ANY ($5)
+    WHERE x.indrelid = c.oid AND (a.attnum = ANY (x.indkey::int2[]) OR EXISTS (SELECT 1 FROM pg_depend d
+      WHERE d.classid = 'pg_class'::regclass AND d.objid = x.indexrelid
+        AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.refobjsubid = a.attnum))
+    ORDER BY 1) AS "hotBreakers"
+FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
+WHERE s.nspname = $1 AND c.relname = $2`;
+
+/** Pure. @returns the first thing that does not fit, or null. */
+export function findMisfit(shape: TableShape, names: TableNames): TableError | null {
+  return misfitKind(shape, names) ?? misfitColumns(shape, names);
+}
+
+function misfitKind(shape: TableShape, names: TableNames): TableError | null {
+  const place = describeTable(names);
+  const advice = 'give another --table, or move the rows into an ordinary table';
+  if (shape.kind !== 'r') {
+    const kind = KINDS[shape.kind] ?? `something else (relkind ${shape.kind})`;
+    return new TableError('not-a-table', `expected ${place} to be an ordinary table, it is ${kind}; ${advice}`);
+  }
+  if (shape.isTemporary) {
+    return new TableError('not-a-table', `expected ${place} to be a lasting table, it is a temporary one; ${advice}`);
+  }
+  if (!shape.hasRelatives) return null;
+  const relation = 'a partition or takes part in inheritance';
+  return new TableError('not-a-table', `expected ${place} to stand alone, it is ${relation}; ${advice}`);
+}
+
+function misfitColumns(shape: TableShape, names: TableNames): TableError | null {
+  const place = describeTable(names);
+  const wanted: readonly (readonly [name: string, flag: string, type: string, fits: (type: string) => boolean])[] = [
+    [names.id, '--id-column', 'uuid', (type) => type === 'uuid'],
+    [names.value, '--value-column', 'integer', (type) => type === 'integer'],
+    [names.worker, '--worker-column', 'text', (type) => WORKER_TYPES.test(type)],
+  ];
+  for (const [name, flag, type, fits] of wanted) {
+    const column = shape.columns.find((column) => column.name === name);
+    if (column === undefined) {
+      const advice = `give the right ${flag}, or run: ALTER TABLE ${place} ADD COLUMN ${name} ${type}`;
+      return new TableError(
+        'missing-column',
+        `expected ${place} to have a column ${name} of type ${type}, it has none; ${advice}`,
+      );
+    }
+    const came = column.isGenerated ? `generated ${column.type}` : column.type;
+    if (column.isGenerated || !fits(column.type)) {
+      const advice = `change its type, or give another ${flag}`;
+      return new TableError(
+        'wrong-column-type',
+        `expected column ${name} of ${place} to be ${type}, it is ${came}; ${advice}`,
+      );
+    }
+  }
+  const isNotNull = shape.columns.find(({ name }) => name === names.id)?.isNotNull === true;
+  if (shape.isIdUnique && isNotNull) return null;
+  const lacks = shape.isIdUnique ? 'it may be NULL' : 'nothing keeps it unique';
+  const advice = `run: ALTER TABLE ${place} ADD PRIMARY KEY (${names.id})`;
+  const expected = `expected column ${names.id} of ${place} to be a primary key, or unique and NOT NULL`;
+  return new TableError('no-primary-key', `${expected}, but ${lacks}; ${advice}`);
+}

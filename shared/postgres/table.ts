@@ -1,0 +1,118 @@
+import pg from 'pg';
+
+/** The shared-out table and its columns, as Postgres spells them: unquoted. */
+export interface TableNames {
+  readonly schema: string;
+  readonly table: string;
+  readonly id: string;
+  readonly value: string;
+  readonly worker: string;
+}
+
+export type TableErrorCode =
+  | 'bad-name'
+  | 'bad-slots'
+  | 'missing-schema'
+  | 'not-a-table'
+  | 'missing-column'
+  | 'wrong-column-type'
+  | 'no-primary-key'
+  | 'missing-privilege'
+  | 'adopted-otherwise';
+
+/** The table, or what we may do with it, is not as needed. Waiting does not help: somebody must change what the message says. */
+export class TableError extends Error {
+  override readonly name = 'TableError';
+  readonly code: TableErrorCode;
+
+  constructor(code: TableErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+const LONGEST_NAME = 63;
+const DEFAULT_SCHEMA = 'public';
+/** A part of a table's name: quoted, with doubled quotes inside, or plain. */
+const PART = '"(?:[^"\\0]|"")+"|[^".\\0]+';
+const TABLE_PATTERN = new RegExp(`^(?:(${PART})\\.)?(${PART})$`);
+const COLUMN_PATTERN = /^(?:"(?:[^"\0]|"")+"|[^"\0]+)$/;
+const PLAIN_PATTERN = /^[\p{L}_][\p{L}\p{N}_$]*$/u;
+
+/**
+ * Reads names as SQL does: plain ones are folded to lower case (`currentWorker` is the column `currentworker`), quoted ones
+ * are taken as they stand. Without a schema: `public`.
+ * @throws {TableError} `bad-name`.
+ */
+export function parseTableNames(options: {
+  readonly table: string;
+  readonly idColumn: string;
+  readonly valueColumn: string;
+  readonly workerColumn: string;
+}): TableNames {
+  const match = TABLE_PATTERN.exec(options.table);
+  if (match === null) {
+    throw new TableError(
+      'bad-name',
+      `expected a table as schema.table, such as public.work_items, got ${JSON.stringify(options.table)}`,
+    );
+  }
+  const [id, value, worker] = [options.idColumn, options.valueColumn, options.workerColumn].map(readColumn);
+  const names = {
+    schema: match[1] === undefined ? DEFAULT_SCHEMA : readName(match[1]),
+    table: readName(match[2]!),
+    id: id!,
+    value: value!,
+    worker: worker!,
+  };
+  const columns = [names.id, names.value, names.worker];
+  if (new Set(columns).size === columns.length) return names;
+  throw new TableError(
+    'bad-name',
+    `expected three different columns for id, value and worker, got ${columns.join(', ')}`,
+  );
+}
+
+function readColumn(text: string): string {
+  if (COLUMN_PATTERN.test(text)) return readName(text);
+  throw new TableError('bad-name', `expected a column's name, got ${JSON.stringify(text)}`);
+}
+
+function readName(text: string): string {
+  const name = text.startsWith('"')
+    ? text.slice(1, -1).replaceAll('""', '"')
+    : PLAIN_PATTERN.test(text)
+      ? text.toLowerCase()
+      : text;
+  if (Buffer.byteLength(name) <= LONGEST_NAME) return name;
+  throw new TableError('bad-name', `expected a name of at most ${LONGEST_NAME} bytes, got ${JSON.stringify(name)}`);
+}
+
+/** For SQL, quoted. */
+export function quoteTable({ schema, table }: TableNames): string {
+  return `${pg.escapeIdentifier(schema)}.${pg.escapeIdentifier(table)}`;
+}
+
+export function quoteName(name: string): string {
+  return pg.escapeIdentifier(name);
+}
+
+export function quoteText(text: string): string {
+  return pg.escapeLiteral(text);
+}
+
+/** For messages. */
+export function describeTable({ schema, table }: TableNames): string {
+  return `${schema}.${table}`;
+}
+
+/**
+ * The slot of a row as SQL, a bigint. The planner finds the expression index only by this very text and these types, the
+ * number of slots included: so everything that asks for a slot takes it from here.
+ *
+ * @param qualifier what stands before the column, such as `w`.
+ */
+export function slotExpression(idColumn: string, slots: number, qualifier?: string): string {
+  const column = `${qualifier === undefined ? '' : `${qualifier}.`}${quoteName(idColumn)}`;
+  return `(pg_catalog.uuid_hash_extended(${column}, 0::bigint) & ${slots - 1}::bigint)`;
+}

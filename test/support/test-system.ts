@@ -1,0 +1,76 @@
+import { randomBytes } from 'node:crypto';
+import { sharedNats } from './nats-server.ts';
+import { freshDatabase, sharedPostgres } from './postgres-server.ts';
+import { eventually, type LogLine, ServiceProcess } from './service-process.ts';
+
+/** A whole Notifi-Scaler of real processes, in a database and under a NATS prefix of its own. */
+export class TestSystem {
+  readonly environment: Readonly<Record<string, string>>;
+  readonly databaseUrl: string;
+  readonly natsUrl: string;
+  readonly prefix: string;
+  readonly #processes: ServiceProcess[] = [];
+  readonly #dropDatabase: () => Promise<void>;
+
+  private constructor(options: {
+    readonly natsUrl: string;
+    readonly databaseUrl: string;
+    readonly drop: () => Promise<void>;
+  }) {
+    this.prefix = `t${randomBytes(4).toString('hex')}`;
+    this.natsUrl = options.natsUrl;
+    this.databaseUrl = options.databaseUrl;
+    this.environment = {
+      NATS_URL: options.natsUrl,
+      NATS_PREFIX: this.prefix,
+      DATABASE_URL: options.databaseUrl,
+      HTTP_PORT: '0',
+    };
+    this.#dropDatabase = options.drop;
+  }
+
+  static async start(): Promise<TestSystem> {
+    const [nats, postgres] = [await sharedNats(), await sharedPostgres()];
+    const database = await freshDatabase(postgres.url);
+    return new TestSystem({ natsUrl: nats.url, databaseUrl: database.url, drop: () => database.drop() });
+  }
+
+  coordinator(id: string, args: readonly string[] = []): ServiceProcess {
+    return this.#start('services/coordinator/main.ts', ['--coordinator-id', id, ...args]);
+  }
+
+  worker(id: string, args: readonly string[] = []): ServiceProcess {
+    return this.#start('services/worker/main.ts', ['--worker-id', id, ...args]);
+  }
+
+  /** Runs a command to its end. */
+  async cli(
+    ...args: readonly string[]
+  ): Promise<{ readonly code: number; readonly json: readonly LogLine[]; readonly text: string }> {
+    const command = this.#start('services/cli/main.ts', [...args]);
+    const code = await command.end();
+    return { code: Number(code), json: command.lines, text: command.stray.join('\n') };
+  }
+
+  /** Waits until these workers share that many rows as evenly as they go, each by its own last line. */
+  async watching(workers: Iterable<ServiceProcess>, rows: number): Promise<void> {
+    const list = [...workers];
+    const counts = () => list.map((worker) => Number(worker.lines.findLast(({ msg }) => msg === 'watching')?.count ?? 0));
+    const isShared = () => {
+      const sum = counts().reduce((total, count) => total + count, 0);
+      return sum === rows && Math.max(...counts()) - Math.min(...counts()) <= 1;
+    };
+    await eventually(`${rows} rows shared evenly by ${list.length} workers`, isShared, () => `they have ${counts().join(', ')}`);
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#processes.map((process) => process.kill()));
+    await this.#dropDatabase();
+  }
+
+  #start(script: string, args: readonly string[]): ServiceProcess {
+    const started = new ServiceProcess(script, args, this.environment);
+    this.#processes.push(started);
+    return started;
+  }
+}

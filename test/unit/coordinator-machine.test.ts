@@ -1,0 +1,275 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { currentSnapshot, startCoordinator, stepCoordinator } from '../../services/coordinator/machine.ts';
+import type { Office } from '../../services/coordinator/protocol.ts';
+import { decodeSnapshot, encodeSnapshot, type Order, type Snapshot } from '../../shared/ring/snapshot.ts';
+import {
+  Harness,
+  kindsOf,
+  makeCoordinatorConfig,
+  makeLiveness,
+  makeOffice,
+  makeSnapshotOf,
+} from '../support/machine-fixtures.ts';
+
+const orderOf = ({ epoch, version }: Order): Order => ({ epoch, version });
+const RING = makeSnapshotOf({ epoch: 4, version: 7 }, { a: [0, 1, 2, 3], b: [4, 5, 6, 7] });
+const STORED = { newest: { sequence: 30, snapshot: RING }, workers: ['a', 'b'] };
+
+function standby() {
+  return new Harness(startCoordinator(makeCoordinatorConfig()), stepCoordinator);
+}
+
+/** Wins the vacant key, at 0. */
+function holder() {
+  const machine = standby();
+  machine.at(0, { kind: 'wake' });
+  machine.at(0, { kind: 'leader-read', entry: null });
+  machine.at(0, { kind: 'leader-written', sentMs: 0, outcome: { kind: 'won', revision: 1 } });
+  return machine;
+}
+
+function leader(office: Parameters<typeof makeOffice>[0] = STORED) {
+  const machine = holder();
+  machine.at(1, { kind: 'office-ready', office: makeOffice(office) });
+  return machine;
+}
+
+type Machine = ReturnType<typeof standby>;
+
+/** Answers a renewal, sent at that time, with success. */
+function acknowledge(machine: Machine, sentMs: number): void {
+  machine.at(sentMs, { kind: 'leader-written', sentMs, outcome: { kind: 'won', revision: 2 } });
+}
+
+/** The snapshot that the last step published. */
+function publishedBy(machine: Machine): Snapshot {
+  const [effect] = machine.all('publish-snapshot');
+  assert.ok(effect, 'a snapshot is published');
+  return effect.snapshot;
+}
+
+/** A leader whose announcement (5, 8) is stored as sequence 31. */
+function settled(): Machine {
+  const machine = leader();
+  machine.at(2, { kind: 'snapshot-published', sequence: 31, order: orderOf(publishedBy(machine)) });
+  return machine;
+}
+
+/** Lets the hold lapse, wins the key again. */
+function lapseAndWin(machine: Machine, nowMs: number): void {
+  machine.at(nowMs, { kind: 'wake' });
+  machine.at(nowMs, { kind: 'leader-read', entry: null });
+  machine.at(nowMs, { kind: 'leader-written', sentMs: nowMs, outcome: { kind: 'won', revision: 9 } });
+}
+
+function reasons(machine: Machine): string[] {
+  return machine.all('report').flatMap(({ report }) => (report.kind === 'stepped-down' ? [report.reason] : []));
+}
+
+describe('coordinator: taking office', () => {
+  it('DESIGN §7: looks, makes the key, takes office, publishes under its epoch', () => {
+    const machine = standby();
+    assert.deepEqual(kindsOf(machine.at(0, { kind: 'wake' })), ['read-leader']);
+    machine.at(0, { kind: 'leader-read', entry: null });
+    assert.deepEqual(machine.effects, [{ kind: 'write-leader', epoch: 0, revision: null }]);
+    machine.at(1, { kind: 'leader-written', sentMs: 0, outcome: { kind: 'won', revision: 1 } });
+    assert.deepEqual(machine.all('take-office'), [{ kind: 'take-office', lapsedEpoch: null }]);
+    machine.at(2, { kind: 'office-ready', office: makeOffice(STORED) });
+    const snapshot = publishedBy(machine);
+    assert.deepEqual(machine.all('publish-snapshot'), [{ kind: 'publish-snapshot', snapshot, expectedSequence: 30 }]);
+    assert.deepEqual([orderOf(snapshot), snapshot.cause], [{ epoch: 5, version: 8 }, { kind: 'leader-changed' }]);
+    assert.deepEqual(snapshot.workers, RING.workers);
+    assert.equal(currentSnapshot(machine.state), null, 'not before the stream has it');
+  });
+
+  it('DESIGN §4: where the stream is lost the fence says who has what, and the versions go on above its highest', () => {
+    const owners = ['a', 'a', 'a', 'a', 'b', 'b', 'b', 'b'];
+    const machine = leader({ fence: { order: { epoch: 4, version: 11 }, owners }, workers: ['a', 'b'] });
+    const snapshot = publishedBy(machine);
+    assert.deepEqual(orderOf(snapshot), { epoch: 5, version: 12 });
+    assert.deepEqual(
+      snapshot.workers.map(({ id, slots }) => [id, slots]),
+      [
+        ['a', '0-3'],
+        ['b', '4-7'],
+      ],
+    );
+  });
+
+  it('an office that cannot be taken is let go, and tried again after a second', () => {
+    const machine = holder();
+    machine.at(5, { kind: 'office-failed', reason: 'Postgres is away' });
+    assert.deepEqual(machine.all('remove-leader'), [{ kind: 'remove-leader', revision: 1 }]);
+    machine.at(6, { kind: 'leader-read', entry: null });
+    assert.deepEqual(machine.all('write-leader'), []);
+    assert.equal(machine.wakeAtMs, 1_005);
+  });
+
+  it('does nothing for members, table or ring outside a term', () => {
+    const machine = holder();
+    const before = machine.state;
+    machine.at(3, { kind: 'worker-heard', value: makeLiveness('a') });
+    machine.at(3, { kind: 'table-notified' });
+    machine.at(3, { kind: 'snapshot-refused', order: { epoch: 4, version: 7 }, reason: 'late' });
+    assert.deepEqual([machine.effects, machine.state], [[], before]);
+  });
+
+  it('DESIGN §3: what it publishes from the fence is whole, also where some slots were never claimed', {
+    todo: 'slots without an owner are announced as they are: readers keep such a snapshot out, and nothing plans them',
+  }, () => {
+    const owners = ['a', 'a', 'a', null, 'b', 'b', 'b', 'b'];
+    const machine = leader({ fence: { order: { epoch: 4, version: 11 }, owners }, workers: ['a', 'b'] });
+    const decoded = decodeSnapshot(encodeSnapshot(publishedBy(machine)), { slots: 8 });
+    assert.deepEqual(decoded.ok || decoded.reason, true);
+  });
+
+  it('a snapshot of another number of slots does not end the process', {
+    todo: 'takeOffice takes the newest as the base whatever its number of slots; assign throws',
+  }, () => {
+    const foreign = makeSnapshotOf({ epoch: 4, version: 7 }, { a: [0, 1, 2, 3] }, { slots: 4 });
+    const office: Partial<Office> = { newest: { sequence: 30, snapshot: foreign } };
+    const machine = leader({ ...office, workers: ['a', 'b'] });
+    const [announced] = machine.all('publish-snapshot');
+    const order = announced === undefined ? { epoch: 5, version: 8 } : orderOf(announced.snapshot);
+    assert.doesNotThrow(() => machine.at(100, { kind: 'snapshot-published', sequence: 31, order }));
+  });
+
+  it('an answer to a former attempt at taking office is not taken for the latest', {
+    todo: 'office-ready names no attempt: the first of two answers is taken, the later epoch drawn then ends the term',
+  }, () => {
+    const machine = holder();
+    lapseAndWin(machine, 1_501);
+    machine.at(1_502, { kind: 'office-ready', office: makeOffice({ ...STORED, epoch: 5 }) });
+    machine.at(1_503, { kind: 'office-ready', office: makeOffice({ ...STORED, epoch: 6 }) });
+    assert.equal(machine.state.term?.epoch, 6);
+  });
+});
+
+describe('coordinator: a term', () => {
+  it('DESIGN §6: a worker that left is planned for 20 ms later, its rows given to the others', () => {
+    const machine = settled();
+    machine.at(100, { kind: 'worker-removed', worker: 'b', revision: null });
+    assert.deepEqual(machine.all('publish-snapshot'), []);
+    machine.at(120, { kind: 'wake' });
+    const snapshot = publishedBy(machine);
+    assert.deepEqual(snapshot.cause, { kind: 'worker-left', worker: 'b', evidence: 'left' });
+    assert.deepEqual(snapshot.moved, { slots: 4, rows: 4, minimumRows: 4 });
+    machine.at(125, { kind: 'snapshot-published', sequence: 32, order: orderOf(snapshot) });
+    assert.equal(currentSnapshot(machine.state), snapshot);
+  });
+
+  it('DESIGN §4: refused: lets the key go, deleted by its revision, and the term ends', () => {
+    const machine = leader();
+    machine.at(5, { kind: 'snapshot-refused', order: orderOf(publishedBy(machine)), reason: 'wrong last sequence' });
+    assert.deepEqual(machine.all('remove-leader'), [{ kind: 'remove-leader', revision: 1 }]);
+    assert.deepEqual([machine.state.term, machine.state.lapsedEpoch], [null, null]);
+    assert.equal(reasons(machine).length, 1);
+  });
+
+  it('DESIGN §4: an epoch drawn later ends the term, whether its holder published or not', () => {
+    for (const read of [
+      { newest: { sequence: 31, snapshot: null }, lastEpoch: 6 },
+      { newest: { sequence: 32, snapshot: { ...RING, epoch: 6, version: 9 } }, lastEpoch: null },
+      { newest: null, lastEpoch: 6 },
+    ]) {
+      const machine = settled();
+      machine.at(50, { kind: 'newest-read', ...read });
+      assert.equal(machine.state.term, null);
+      assert.match(reasons(machine)[0] ?? '', /epoch 6 has been drawn since/);
+    }
+  });
+
+  it('a publish without an answer: reads the newest, and takes it as stored or sends it again as it was', () => {
+    const machine = leader();
+    const snapshot = publishedBy(machine);
+    machine.at(1_000, { kind: 'snapshot-failed', order: orderOf(snapshot), reason: 'no answer' });
+    assert.equal(machine.all('read-newest').length, 1);
+    machine.at(1_001, { kind: 'newest-read', newest: { sequence: 30, snapshot: RING }, lastEpoch: 5 });
+    assert.deepEqual(machine.all('publish-snapshot'), [{ kind: 'publish-snapshot', snapshot, expectedSequence: 30 }]);
+    machine.at(1_002, { kind: 'newest-read', newest: { sequence: 31, snapshot }, lastEpoch: 5 });
+    assert.deepEqual([currentSnapshot(machine.state), machine.all('publish-snapshot')], [snapshot, []]);
+  });
+
+  it('a read of the newest that crosses a publish neither repeats it nor ends the term', {
+    todo: 'a periodic read takes the publish under way for one in doubt and sends it twice; the second is refused',
+  }, () => {
+    const machine = leader();
+    const snapshot = publishedBy(machine);
+    machine.at(3, { kind: 'newest-read', newest: { sequence: 30, snapshot: RING }, lastEpoch: 5 });
+    assert.deepEqual(machine.all('publish-snapshot'), []);
+    machine.at(4, { kind: 'snapshot-published', sequence: 31, order: orderOf(snapshot) });
+    machine.at(5, { kind: 'snapshot-refused', order: orderOf(snapshot), reason: 'wrong last sequence' });
+    assert.notEqual(machine.state.term, null);
+  });
+
+  it('a refusal of a former term’s publish does not end this one', {
+    todo: 'snapshot-refused is not compared with what is being published',
+  }, () => {
+    const machine = settled();
+    machine.at(5, { kind: 'snapshot-refused', order: { epoch: 3, version: 2 }, reason: 'wrong last sequence' });
+    assert.notEqual(machine.state.term, null);
+  });
+
+  it('reads the bucket every 3 s and at once after a reconnect', () => {
+    const machine = settled();
+    for (const sentMs of [500, 1_000, 1_500, 2_000, 2_500, 3_000]) acknowledge(machine, sentMs);
+    machine.at(3_001, { kind: 'wake' });
+    assert.equal(machine.all('read-members').length, 1);
+    machine.at(3_005, { kind: 'members-read', entries: null });
+    machine.at(3_010, { kind: 'reconnected' });
+    assert.equal(machine.all('read-members').length, 1);
+    assert.equal(machine.state.term?.membership.blindUntilMs, 5_010);
+  });
+
+  it('DESIGN §6: silence counts only while its own renewals are acknowledged: a gap starts every lease anew', () => {
+    const machine = settled();
+    machine.at(1_400, { kind: 'leader-written', sentMs: 1_300, outcome: { kind: 'won', revision: 2 } });
+    assert.equal(machine.state.term?.membership.blindUntilMs, 3_400);
+  });
+
+  it('DESIGN §7: SIGTERM: lets the key go and stops', () => {
+    const machine = settled();
+    machine.at(10, { kind: 'leave-requested' });
+    assert.deepEqual(kindsOf(machine.effects), ['remove-leader', 'report', 'stop']);
+    assert.deepEqual([machine.at(20, { kind: 'wake' }), machine.wakeAtMs], [[], null]);
+  });
+});
+
+describe('coordinator: a term that lapsed', () => {
+  it('DESIGN §7: without an acknowledgement for 0.75 of the TTL it stops before it acts on anything', () => {
+    const machine = settled();
+    machine.at(1_501, { kind: 'worker-removed', worker: 'b', revision: null });
+    assert.deepEqual([machine.state.term, machine.state.lapsedEpoch], [null, 5]);
+    assert.deepEqual(reasons(machine), ['no acknowledgement in time']);
+    assert.deepEqual(machine.all('publish-snapshot'), []);
+  });
+
+  it('DESIGN §9: resumed where nobody was elected since, it publishes nothing and evicts nobody for a TTL', () => {
+    const machine = settled();
+    const snapshot = currentSnapshot(machine.state);
+    lapseAndWin(machine, 1_501);
+    assert.deepEqual(machine.all('take-office'), [{ kind: 'take-office', lapsedEpoch: 5 }]);
+    machine.at(1_502, { kind: 'office-ready', office: makeOffice({ ...STORED, newest: { sequence: 31, snapshot } }) });
+    machine.at(1_550, { kind: 'wake' });
+    assert.deepEqual(machine.all('publish-snapshot'), []);
+    assert.equal(currentSnapshot(machine.state), snapshot);
+    assert.equal(machine.state.term?.membership.blindUntilMs, 3_502);
+  });
+
+  it('DESIGN §4: a resumed term never uses a version again that a publish in doubt may have carried to workers', {
+    todo: 'the version is taken from the stream and the fence alone; (5, 9) is published with two contents',
+  }, () => {
+    const machine = settled();
+    const snapshot = currentSnapshot(machine.state);
+    machine.at(100, { kind: 'worker-removed', worker: 'b', revision: null });
+    machine.at(120, { kind: 'wake' });
+    assert.deepEqual(orderOf(publishedBy(machine)), { epoch: 5, version: 9 });
+    lapseAndWin(machine, 1_501);
+    const office = makeOffice({ ...STORED, newest: { sequence: 31, snapshot } });
+    machine.at(1_502, { kind: 'office-ready', office });
+    machine.at(1_503, { kind: 'worker-heard', value: makeLiveness('c') });
+    machine.at(1_523, { kind: 'wake' });
+    assert.ok(publishedBy(machine).version > 9 || publishedBy(machine).epoch > 5);
+  });
+});

@@ -1,0 +1,270 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import {
+  advanceRound,
+  failIds,
+  failTick,
+  finishTick,
+  forgetList,
+  NO_ROUND,
+  type RoundContext,
+  type RoundState,
+  receiveIds,
+  roundWakeAtMs,
+} from '../../services/worker/round.ts';
+import type { TickResult } from '../../shared/postgres/fence.ts';
+import { clockAt, kindsOf, makeTickResult } from '../support/machine-fixtures.ts';
+
+/** The database shows second 1000 when the worker's clock shows 0. */
+function context(nowMs: number, more: Partial<RoundContext> = {}): RoundContext {
+  return {
+    clock: clockAt(1_000_000),
+    phaseMs: 200,
+    chunkRows: 100,
+    slots: [0, 1, 2, 3],
+    lingering: [],
+    expectedRows: 4,
+    ring: 7,
+    nowMs,
+    ...more,
+  };
+}
+
+/** A worker whose last tick was 1000, with a list of ids that stands. */
+const SETTLED: RoundState = { ...NO_ROUND, lastTick: 1_000, rows: 4, list: { key: '4:9', ids: ['x', 'y'] } };
+const FOUR_ROWS: Partial<TickResult> = { stamped: 4, rows: 4, checksum: '9' };
+
+function begin(state: RoundState, at: RoundContext): RoundState {
+  return advanceRound(state, at).state;
+}
+
+function finish(
+  state: RoundState,
+  at: RoundContext,
+  result: Partial<TickResult>,
+  lane: 'round' | 'lingering' = 'round',
+) {
+  const tick = state.round?.tick ?? 0;
+  return finishTick(state, { tick, result: makeTickResult(result) }, lane, at);
+}
+
+describe('round: when it begins', () => {
+  it('does nothing while the database’s clock is not measured', () => {
+    const at = context(5_000, { clock: { samples: [] } });
+    assert.deepEqual(advanceRound(NO_ROUND, at), { state: NO_ROUND, effects: [] });
+    assert.equal(roundWakeAtMs(NO_ROUND, at), null);
+  });
+
+  it('DESIGN §5: picks the second of the database’s clock, in the worker’s own phase', () => {
+    assert.equal(roundWakeAtMs(SETTLED, context(0)), 1_200);
+    assert.deepEqual(advanceRound(SETTLED, context(1_199)), { state: SETTLED, effects: [] });
+    const began = advanceRound(SETTLED, context(1_200));
+    assert.deepEqual(began.effects, [{ kind: 'tick', lane: 'round', tick: 1_001, slots: [0, 1, 2, 3] }]);
+    assert.equal(roundWakeAtMs(began.state, context(1_200)), null);
+  });
+
+  it('begins no second round of a number that is done or under way', () => {
+    const began = begin(SETTLED, context(1_200));
+    assert.deepEqual(advanceRound(began, context(1_900)).effects, []);
+    const done = finish(began, context(1_300), FOUR_ROWS).state;
+    assert.deepEqual(advanceRound(done, context(1_900)), { state: done, effects: [] });
+  });
+
+  it('asks Postgres also where it has no slots, so that a tick done proves that Postgres answers', () => {
+    const began = advanceRound(SETTLED, context(1_200, { slots: [], expectedRows: 0 }));
+    assert.deepEqual(began.effects, [{ kind: 'tick', lane: 'round', tick: 1_001, slots: [] }]);
+  });
+
+  it('DESIGN §5: a clock that stepped back by more than two ticks does not silence the rounds', () => {
+    const late: RoundState = { ...SETTLED, lastTick: 1_004 };
+    assert.deepEqual(advanceRound(late, context(2_200)).effects, []);
+    assert.deepEqual(advanceRound({ ...late, lastTick: 1_005 }, context(2_200)).effects, [
+      { kind: 'tick', lane: 'round', tick: 1_002, slots: [0, 1, 2, 3] },
+    ]);
+  });
+});
+
+describe('round: its number and its chunks', () => {
+  it('DESIGN §5: cuts the slots into chunks of about chunkRows, one statement at a time, all of one number', () => {
+    const at = context(1_200, { chunkRows: 100, expectedRows: 250 });
+    const began = advanceRound(SETTLED, at);
+    assert.deepEqual(began.effects, [{ kind: 'tick', lane: 'round', tick: 1_001, slots: [0] }]);
+    const second = finish(began.state, context(2_500, { chunkRows: 100 }), { rows: 90 });
+    assert.deepEqual(second.effects, [{ kind: 'tick', lane: 'round', tick: 1_001, slots: [1] }]);
+    const third = finish(second.state, context(2_600), { rows: 80 });
+    assert.deepEqual(third.effects, [{ kind: 'tick', lane: 'round', tick: 1_001, slots: [2, 3] }]);
+    const done = finish(third.state, context(2_700), { rows: 80 });
+    assert.deepEqual([done.state.round, done.state.lastTick, done.state.rows], [null, 1_001, 250]);
+  });
+
+  it('makes no more chunks than slots, and chooses by the rows of the last round where the snapshot knows fewer', () => {
+    const began = begin({ ...SETTLED, rows: 1_000_000 }, context(1_200));
+    assert.deepEqual(
+      began.round?.chunks.map(({ slots }) => slots),
+      [[0], [1], [2], [3]],
+    );
+  });
+
+  it('DESIGN §7: ticks the lingering slots first, and does not count their rows as its own', () => {
+    const began = advanceRound(SETTLED, context(1_200, { lingering: [8, 9] }));
+    assert.deepEqual(began.effects, [{ kind: 'tick', lane: 'lingering', tick: 1_001, slots: [8, 9] }]);
+    const next = finish(began.state, context(1_210), { rows: 2, checksum: '5' }, 'lingering');
+    assert.deepEqual(next.effects, [{ kind: 'tick', lane: 'round', tick: 1_001, slots: [0, 1, 2, 3] }]);
+    const done = finish(next.state, context(1_220), FOUR_ROWS);
+    assert.deepEqual([done.state.lastTick, done.state.rows], [1_001, 4]);
+  });
+
+  it('an answer of another round, or of the lane of gained slots, moves nothing', () => {
+    const began = begin(SETTLED, context(1_200));
+    const result = makeTickResult(FOUR_ROWS);
+    for (const [tick, lane] of [
+      [1_000, 'round'],
+      [1_001, 'gained'],
+    ] as const) {
+      assert.deepEqual(finishTick(began, { tick, result }, lane, context(1_210)), { state: began, effects: [] });
+    }
+    assert.deepEqual(failTick(began, 1_000, 1_210), began);
+  });
+});
+
+describe('round: missed seconds', () => {
+  const missed = (seconds: number) => ({ kind: 'report', report: { kind: 'ticks-missed', seconds, rows: 4 } });
+
+  it('DESIGN §5: seconds that nobody began are counted, and never caught up', () => {
+    const began = advanceRound(SETTLED, context(4_250));
+    assert.deepEqual(began.effects, [missed(3), { kind: 'tick', lane: 'round', tick: 1_004, slots: [0, 1, 2, 3] }]);
+  });
+
+  it('a slow round keeps its number; the seconds it ran over are missed', () => {
+    const began = begin(SETTLED, context(1_200));
+    const done = finish(began, context(3_250), FOUR_ROWS);
+    assert.equal(done.state.lastTick, 1_001);
+    const next = advanceRound(done.state, context(3_250));
+    assert.deepEqual(next.effects, [missed(1), { kind: 'tick', lane: 'round', tick: 1_003, slots: [0, 1, 2, 3] }]);
+  });
+
+  it('tries a failed statement again under the same number, waiting longer each time', () => {
+    let state = begin(SETTLED, context(1_200));
+    let nowMs = 1_200;
+    for (const delayMs of [50, 100, 200, 400]) {
+      state = failTick(state, 1_001, nowMs);
+      assert.equal(roundWakeAtMs(state, context(nowMs)), nowMs + delayMs);
+      assert.deepEqual(advanceRound(state, context(nowMs + delayMs - 1)).effects, []);
+      nowMs += delayMs;
+      const retried = advanceRound(state, context(nowMs));
+      assert.deepEqual(retried.effects, [{ kind: 'tick', lane: 'round', tick: 1_001, slots: [0, 1, 2, 3] }]);
+      state = retried.state;
+    }
+  });
+
+  it('a failed round whose second is over is given up, counted, and the second that it is begins', () => {
+    const failed = failTick(begin(SETTLED, context(1_200)), 1_001, 2_190);
+    const next = advanceRound(failed, context(2_240));
+    assert.deepEqual(next.effects, [missed(1), { kind: 'tick', lane: 'round', tick: 1_002, slots: [0, 1, 2, 3] }]);
+    assert.equal(next.state.lastTick, 1_000);
+  });
+
+  it('counts nothing before its first round, nor where it has no slots', () => {
+    assert.deepEqual(kindsOf(advanceRound(NO_ROUND, context(4_250)).effects), ['tick']);
+    assert.deepEqual(kindsOf(advanceRound(SETTLED, context(4_250, { slots: [] })).effects), ['tick']);
+  });
+});
+
+describe('round: the list of ids', () => {
+  const done = () => finish(begin(SETTLED, context(1_200)), context(1_210), FOUR_ROWS);
+
+  it('DESIGN §5: while count and checksum stand the ids are not read again', () => {
+    assert.deepEqual(done().effects, [
+      {
+        kind: 'report',
+        report: { kind: 'watching', tick: 1_001, ring: 7, ids: ['x', 'y'], isChanged: false, tookMs: 10 },
+      },
+    ]);
+  });
+
+  it('reads the ids when the count or the checksum changes, then tells of them', () => {
+    for (const result of [
+      { rows: 5, checksum: '9' },
+      { rows: 4, checksum: '8' },
+    ]) {
+      const step = finish(begin(SETTLED, context(1_200)), context(1_210), result);
+      assert.deepEqual(step.effects, [{ kind: 'read-ids', slots: [0, 1, 2, 3] }]);
+      const read = receiveIds(step.state, ['x', 'z'], context(1_230));
+      assert.deepEqual(read.effects, [
+        {
+          kind: 'report',
+          report: { kind: 'watching', tick: 1_001, ring: 7, ids: ['x', 'z'], isChanged: true, tookMs: 30 },
+        },
+      ]);
+      assert.deepEqual(read.state.list, { key: `${result.rows}:${result.checksum}`, ids: ['x', 'z'] });
+      assert.equal(read.state.listing, null);
+    }
+  });
+
+  it('adds up the checksums of all chunks', () => {
+    const at = context(1_200, { chunkRows: 2 });
+    const half = finish(begin(SETTLED, at), at, { rows: 2, checksum: '12' });
+    const whole = finish(half.state, at, { rows: 2, checksum: '5' });
+    assert.deepEqual(kindsOf(whole.effects), ['report'], '12 xor 5 is 9, as before');
+  });
+
+  it('reads the ids anew after the slice changed, and after a read that failed', () => {
+    const forgotten = finish(begin(forgetList(SETTLED), context(1_200)), context(1_210), FOUR_ROWS);
+    assert.deepEqual(kindsOf(forgotten.effects), ['read-ids']);
+    const failed = failIds(forgotten.state);
+    assert.deepEqual([failed.listing, failed.list], [null, null]);
+    const next = finish(begin(failed, context(2_200)), context(2_210), FOUR_ROWS);
+    assert.deepEqual(kindsOf(next.effects), ['read-ids']);
+  });
+
+  it('an answer that nobody waits for changes nothing', () => {
+    assert.deepEqual(receiveIds(SETTLED, ['z'], context(5)), { state: SETTLED, effects: [] });
+  });
+
+  it('tells of rows whose value is exhausted', () => {
+    const step = finish(begin(SETTLED, context(1_200)), context(1_210), {
+      ...FOUR_ROWS,
+      exhausted: ['x'],
+      exhaustedCount: 12,
+    });
+    assert.deepEqual(step.effects[0], { kind: 'report', report: { kind: 'rows-exhausted', count: 12, ids: ['x'] } });
+  });
+});
+
+describe('round: slots ahead of the database’s clock', () => {
+  it('DESIGN §5: re-bases slots that have lain ahead for two seconds, and not sooner', () => {
+    let state = SETTLED;
+    for (const [nowMs, expected] of [
+      [1_200, []],
+      [2_200, []],
+      [3_199, []],
+      [3_200, [{ kind: 'rebase', tick: 1_003, slots: [2] }]],
+      [4_200, []],
+    ] as const) {
+      const began = begin(state, context(nowMs));
+      if (began.round === null) continue;
+      const step = finish(began, context(nowMs), { ...FOUR_ROWS, ahead: [2] });
+      assert.deepEqual(
+        step.effects.filter(({ kind }) => kind === 'rebase'),
+        expected,
+      );
+      state = step.state;
+    }
+    assert.equal(state.lastTick, 1_004);
+  });
+
+  it('one round without any slot ahead starts the two seconds anew', () => {
+    let state = SETTLED;
+    for (const [nowMs, ahead] of [
+      [1_200, [2]],
+      [2_200, []],
+      [3_200, [2]],
+      [4_200, [2]],
+    ] as const) {
+      const step = finish(begin(state, context(nowMs)), context(nowMs), { ...FOUR_ROWS, ahead });
+      assert.deepEqual(kindsOf(step.effects), ['report']);
+      state = step.state;
+    }
+    assert.equal(state.aheadSinceMs, 3_200);
+  });
+});

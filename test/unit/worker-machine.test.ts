@@ -1,0 +1,267 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { isReady, livenessOf, startWorker, stepWorker } from '../../services/worker/machine.ts';
+import type { WorkerEvent, WorkerReport } from '../../services/worker/protocol.ts';
+import type { TickResult } from '../../shared/postgres/fence.ts';
+import {
+  Harness,
+  kindsOf,
+  makeClaim,
+  makeSnapshotOf,
+  makeTickResult,
+  makeWorkerConfig,
+  type Shares,
+} from '../support/machine-fixtures.ts';
+
+/** The database shows second 1000 when the worker's clock shows 0. */
+const DATABASE_MS = 1_000_000;
+
+function fresh() {
+  return new Harness(startWorker(makeWorkerConfig()), stepWorker);
+}
+type Machine = ReturnType<typeof fresh>;
+
+function running(): Machine {
+  const machine = fresh();
+  machine.at(0, { kind: 'wake' });
+  machine.at(0, { kind: 'identity-checked', outcome: 'free' });
+  return machine;
+}
+
+const ring = (version: number, shares: Shares) => makeSnapshotOf({ epoch: 1, version }, shares);
+const snapshot = (version: number, shares: Shares): WorkerEvent => ({
+  kind: 'snapshot-received',
+  snapshot: ring(version, shares),
+});
+const claimed = (version: number, slots: readonly number[], lastTick = 0): WorkerEvent => ({
+  kind: 'claimed',
+  order: { epoch: 1, version },
+  result: makeClaim(slots, lastTick),
+});
+
+/** Answers the round's statement that the last step began. */
+function finishRound(machine: Machine, nowMs: number, result: Partial<TickResult> = {}): void {
+  const tick = machine.all('tick').find(({ lane }) => lane !== 'gained');
+  assert.ok(tick, 'a statement is under way');
+  machine.at(nowMs, { ...tick, kind: 'ticked', result: makeTickResult(result) });
+}
+
+/** A worker `a` that has slots 0 and 1 beside `b`, a round done and its key made. */
+function registered(shares: Shares = { a: [0, 1], b: [2, 3] }): Machine {
+  const machine = running();
+  machine.at(1, { kind: 'newest-read', snapshot: ring(1, shares) });
+  machine.at(2, claimed(1, shares.a ?? [], 999));
+  machine.at(3, { kind: 'clock-measured', sentMs: 3, receivedMs: 3, serverMs: DATABASE_MS + 3 });
+  finishRound(machine, 5, { rows: 2 });
+  machine.at(6, { kind: 'renewed' });
+  machine.at(7, { kind: 'ids-read', ids: ['x', 'y'] });
+  return machine;
+}
+
+function reports(machine: Machine): WorkerReport[] {
+  return machine.all('report').map(({ report }) => report);
+}
+
+describe('worker: its identity', () => {
+  it('asks whether its id is free before anything else', () => {
+    const machine = fresh();
+    assert.deepEqual(machine.at(0, { kind: 'wake' }), [{ kind: 'check-identity' }]);
+    assert.equal(machine.wakeAtMs, null);
+    assert.deepEqual(kindsOf(machine.at(5, { kind: 'identity-checked', outcome: 'free' })), [
+      'serve-probe',
+      'measure-clock',
+      'read-newest',
+    ]);
+  });
+
+  it('stops with code 1 where another living process has its id', () => {
+    const machine = fresh();
+    machine.at(0, { kind: 'wake' });
+    machine.at(5, { kind: 'identity-checked', outcome: 'held' });
+    assert.deepEqual(kindsOf(machine.effects), ['stop']);
+    assert.equal(machine.all('stop')[0]?.code, 1);
+    assert.deepEqual([machine.at(6, { kind: 'wake' }), machine.wakeAtMs], [[], null]);
+
+    const taken = registered();
+    taken.at(510, { kind: 'renewal-taken' });
+    assert.equal(taken.all('stop')[0]?.code, 1);
+  });
+
+  it('waits 250 ms and asks again while it is unclear', () => {
+    const machine = fresh();
+    machine.at(0, { kind: 'wake' });
+    machine.at(5, { kind: 'identity-checked', outcome: 'unclear' });
+    assert.deepEqual([reports(machine), machine.wakeAtMs], [[{ kind: 'identity-unclear' }], 255]);
+    assert.deepEqual(machine.at(255, { kind: 'wake' }), [{ kind: 'check-identity' }]);
+  });
+
+  it('a snapshot that comes before the answer claims nothing', {
+    todo: 'snapshot-received is applied in every stage: the second process claims for an id that is not its own',
+  }, () => {
+    const machine = fresh();
+    machine.at(0, { kind: 'wake' });
+    assert.deepEqual(kindsOf(machine.at(1, snapshot(1, { a: [0] }))), []);
+  });
+});
+
+describe('worker: registering', () => {
+  it('registers only when it has a clock, the newest snapshot and a first round behind it', () => {
+    const machine = running();
+    machine.at(1, { kind: 'clock-measured', sentMs: 1, receivedMs: 1, serverMs: DATABASE_MS + 1 });
+    assert.deepEqual(machine.all('tick'), [{ kind: 'tick', lane: 'round', tick: 1_000, slots: [] }]);
+    finishRound(machine, 3);
+    assert.deepEqual(machine.all('renew'), [], 'the newest snapshot has not been read');
+    machine.at(4, { kind: 'newest-read', snapshot: ring(1, { a: [0] }) });
+    assert.deepEqual(machine.all('renew'), [], 'its slots have not been claimed');
+    machine.at(6, claimed(1, [0]));
+    assert.deepEqual(machine.all('renew'), [{ kind: 'renew', value: livenessOf(machine.state) }]);
+    assert.equal(isReady(machine.state), false);
+    machine.at(8, { kind: 'renewed' });
+    assert.deepEqual([reports(machine), isReady(machine.state)], [[{ kind: 'registered' }], true]);
+  });
+
+  it('DESIGN §4: the value carries the version applied, the last tick done, the rows and the state', () => {
+    const { id, ring: version, tick, rows, state } = livenessOf(registered().state);
+    assert.deepEqual([id, version, tick, rows, state], ['a', 1, 1_000, 2, 'active']);
+  });
+});
+
+describe('worker: snapshots and the fence', () => {
+  it('DESIGN §5: gained slots whose last tick is behind are ticked at once, the others are not', () => {
+    const machine = registered();
+    machine.at(300, snapshot(2, { a: [0, 1, 2, 3] }));
+    assert.deepEqual(machine.all('claim'), [{ kind: 'claim', order: { epoch: 1, version: 2 }, slots: [0, 1, 2, 3] }]);
+    const claims = [
+      { slot: 2, lastTick: 999 },
+      { slot: 3, lastTick: 1_000 },
+    ];
+    machine.at(305, { kind: 'claimed', order: { epoch: 1, version: 2 }, result: { claimed: claims, refused: [] } });
+    assert.deepEqual(machine.all('tick'), [{ kind: 'tick', lane: 'gained', tick: 1_000, slots: [2] }]);
+    const snapshotApplied = ring(2, { a: [0, 1, 2, 3] });
+    assert.deepEqual(reports(machine), [
+      { kind: 'ring-applied', snapshot: snapshotApplied, gained: 2, lost: 0, rows: 4, tookMs: 5 },
+    ]);
+  });
+
+  it('DESIGN §5: slots lost to a newer owner are never an error: claimed again, counted, the newest read', () => {
+    const machine = registered();
+    machine.at(1_000, { kind: 'wake' });
+    finishRound(machine, 1_005, { lost: [1] });
+    assert.deepEqual(machine.all('claim'), [{ kind: 'claim', order: { epoch: 1, version: 1 }, slots: [1] }]);
+    assert.equal(machine.all('read-newest').length, 1);
+    assert.deepEqual(reports(machine).at(-1), { kind: 'slots-lost', slots: [1], ring: 1 });
+    const result = makeClaim([], 0, [1]);
+    machine.at(1_010, { kind: 'claimed', order: { epoch: 1, version: 1 }, result });
+    assert.deepEqual(reports(machine), [{ kind: 'claims-refused', slots: [1], ring: 1 }]);
+    assert.equal(machine.all('read-newest').length, 1);
+  });
+
+  it('DESIGN §7: reads the newest every 5 s, at once after a reconnect, and soon after a read that failed', () => {
+    const machine = registered();
+    machine.at(10, { kind: 'reconnected' });
+    assert.deepEqual(kindsOf(machine.effects), ['read-newest', 'renew']);
+    machine.at(20, { kind: 'newest-failed' });
+    assert.equal(
+      machine.at(269, { kind: 'wake' }).some(({ kind }) => kind === 'read-newest'),
+      false,
+    );
+    assert.equal(
+      machine.at(270, { kind: 'wake' }).some(({ kind }) => kind === 'read-newest'),
+      true,
+    );
+    machine.at(271, { kind: 'newest-read', snapshot: null });
+    assert.equal(machine.state.newestRead.nextAtMs, 5_271);
+  });
+
+  it('slots claimed again after a dispute are ticked at once where they are behind', {
+    todo: 'only a snapshot’s claim is followed by a tick: the slot misses its second, uncounted',
+  }, () => {
+    const machine = registered();
+    machine.at(1_000, { kind: 'wake' });
+    finishRound(machine, 1_005, { lost: [1] });
+    machine.at(1_010, claimed(1, [1], 1_000));
+    assert.deepEqual(machine.all('tick'), [{ kind: 'tick', lane: 'gained', tick: 1_001, slots: [1] }]);
+  });
+
+  it('a snapshot applied in the step that gives up a failed claim is told of, and its ids are read anew', {
+    todo: 'receiveClaim drops what failClaim applied',
+  }, () => {
+    const machine = registered();
+    machine.at(100, snapshot(2, { a: [0, 1, 2], b: [3] }));
+    machine.at(101, snapshot(3, { b: [0, 1, 2, 3] }));
+    const order = { epoch: 1, version: 2 };
+    machine.at(102, { kind: 'claim-failed', order, reason: 'away' });
+    assert.equal(machine.state.slice.applied?.version, 3);
+    assert.ok(reports(machine).some(({ kind }) => kind === 'ring-applied'));
+    assert.equal(machine.state.round.list, null);
+  });
+
+  it('ids that were asked for before a newer question are not taken for its answer', {
+    todo: 'ids-read names no question: an old list is kept under the new count and checksum for good',
+  }, () => {
+    const machine = registered();
+    machine.at(1_000, { kind: 'wake' });
+    finishRound(machine, 1_005, { rows: 3, checksum: '7' });
+    machine.at(2_000, { kind: 'wake' });
+    finishRound(machine, 2_005, { rows: 4, checksum: '8' });
+    machine.at(2_010, { kind: 'ids-read', ids: ['x', 'y', 'z'] });
+    machine.at(2_020, { kind: 'ids-read', ids: ['w', 'x', 'y', 'z'] });
+    assert.deepEqual(machine.state.round.list, { key: '4:8', ids: ['w', 'x', 'y', 'z'] });
+  });
+});
+
+describe('worker: the planned leave', () => {
+  it('DESIGN §7: deletes its key, ticks on until no slot is its own, then stops with code 0', () => {
+    const machine = registered();
+    machine.at(100, { kind: 'leave-requested' });
+    assert.deepEqual([reports(machine), machine.all('remove-key').length], [[{ kind: 'leaving' }], 1]);
+    assert.equal(livenessOf(machine.state).state, 'leaving');
+    machine.at(110, { kind: 'key-removed', removed: true });
+    machine.at(130, snapshot(2, { b: [0, 1, 2, 3] }));
+    assert.deepEqual(kindsOf(machine.effects), ['report', 'read-owned']);
+    machine.at(135, { kind: 'owned-read', slots: [0, 1] });
+    assert.equal(machine.wakeAtMs, 155);
+    machine.at(1_000, { kind: 'wake' });
+    assert.deepEqual(machine.all('tick'), [{ kind: 'tick', lane: 'lingering', tick: 1_001, slots: [0, 1] }]);
+    machine.at(1_010, { kind: 'owned-read', slots: [] });
+    assert.deepEqual(machine.all('stop'), [{ kind: 'stop', code: 0, reason: 'left; every slot has its new owner' }]);
+    assert.equal(machine.wakeAtMs, null);
+  });
+
+  it('DESIGN §7: the removal waits for the renewal under way', () => {
+    const machine = registered();
+    machine.at(510, { kind: 'wake' });
+    assert.equal(machine.all('renew').length, 1);
+    machine.at(511, { kind: 'leave-requested' });
+    assert.deepEqual(machine.all('remove-key'), []);
+    machine.at(515, { kind: 'renewed' });
+    assert.equal(machine.all('remove-key').length, 1);
+  });
+
+  it('DESIGN §7: the last worker leaves at once', () => {
+    const machine = registered({ a: [0, 1, 2, 3] });
+    machine.at(100, { kind: 'leave-requested' });
+    machine.at(105, { kind: 'key-removed', removed: true });
+    assert.deepEqual(machine.all('stop'), [{ kind: 'stop', code: 0, reason: 'left as the last worker' }]);
+  });
+
+  it('DESIGN §7: the grace ends at 10 s', () => {
+    const machine = registered();
+    machine.at(100, { kind: 'leave-requested' });
+    machine.at(105, { kind: 'key-removed', removed: true });
+    machine.at(10_099, { kind: 'wake' });
+    assert.deepEqual(machine.all('stop'), []);
+    machine.at(10_100, { kind: 'wake' });
+    assert.equal(machine.all('stop').length, 1);
+  });
+
+  it('asked to leave before its id was checked it stops at once; asked twice it leaves once', () => {
+    const machine = fresh();
+    machine.at(0, { kind: 'wake' });
+    machine.at(1, { kind: 'leave-requested' });
+    assert.equal(machine.all('stop')[0]?.code, 0);
+    const leaving = registered();
+    leaving.at(100, { kind: 'leave-requested' });
+    assert.deepEqual(leaving.at(101, { kind: 'leave-requested' }), []);
+  });
+});
