@@ -111,7 +111,9 @@ export class AuditLog {
       exhausted: last.rows.filter(({ value }) => isExhausted(value)).length,
       shares,
       isUneven,
-      worst: faulty.slice(0, 10).map(({ row, missed, double }) => ({ id: row.id, slot: row.slot, owner: row.owner, missed, double })),
+      worst: faulty
+        .slice(0, 10)
+        .map(({ row, missed, double }) => ({ id: row.id, slot: row.slot, owner: row.owner, missed, double })),
       isClean: missed === 0 && double === 0 && unowned === 0 && !isUneven,
     };
   }

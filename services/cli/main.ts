@@ -25,7 +25,9 @@ process.once('SIGTERM', () => interrupted.abort());
 
 await yargs(process.argv.slice(2))
   .scriptName('notifi-scaler')
-  .usage('$0 <command>\n\nLooks at a running Notifi-Scaler, and tries it. Every option is also an environment variable.')
+  .usage(
+    '$0 <command>\n\nLooks at a running Notifi-Scaler, and tries it. Every option is also an environment variable.',
+  )
   .command('ring', 'the ring: who has which slots', (ring) =>
     ring
       .command('show', 'the newest snapshot, or one of an earlier version', withVersion, (args) =>
@@ -104,11 +106,20 @@ function nothing(builder: Argv): Argv {
 }
 
 function withVersion(builder: Argv) {
-  return builder.option('of', { type: 'number', describe: 'a version kept in the history', coerce: wholeNumber('of', 1) });
+  return builder.option('of', {
+    type: 'number',
+    describe: 'a version kept in the history',
+    coerce: wholeNumber('of', 1),
+  });
 }
 
 function withLimit(builder: Argv) {
-  return builder.option('limit', { type: 'number', default: 20, describe: 'how many', coerce: wholeNumber('limit', 1) });
+  return builder.option('limit', {
+    type: 'number',
+    default: 20,
+    describe: 'how many',
+    coerce: wholeNumber('limit', 1),
+  });
 }
 
 function withVersions(builder: Argv) {
@@ -118,10 +129,12 @@ function withVersions(builder: Argv) {
 }
 
 function withRowId(builder: Argv) {
-  return builder.positional('id', { type: 'string', demandOption: true, describe: 'the row, a uuid' }).check(({ id }) => {
-    if (UUID.test(id)) return true;
-    throw new Error(`owner: expected a uuid, got "${id}"`);
-  });
+  return builder
+    .positional('id', { type: 'string', demandOption: true, describe: 'the row, a uuid' })
+    .check(({ id }) => {
+      if (UUID.test(id)) return true;
+      throw new Error(`owner: expected a uuid, got "${id}"`);
+    });
 }
 
 function withRowChange(builder: Argv) {
@@ -138,7 +151,12 @@ function withSeconds(builder: Argv) {
 function withPlan(builder: Argv) {
   return builder
     .option('join', { type: 'number', default: 0, describe: 'this many workers more', coerce: wholeNumber('join', 0) })
-    .option('leave', { type: 'string', array: true, default: [] as string[], describe: 'without this worker; may be repeated' })
+    .option('leave', {
+      type: 'string',
+      array: true,
+      default: [] as string[],
+      describe: 'without this worker; may be repeated',
+    })
     .option('rows', { type: 'number', describe: 'as if the table had this many rows', coerce: wholeNumber('rows', 0) });
 }
 

@@ -149,7 +149,8 @@ async function listen(
     const event = livenessEvent(change);
     if (event !== null) return dispatch(event);
     metrics.rejectedLiveness.inc();
-    if (change.kind === 'rejected') log.warn({ key: change.id, reason: change.reason }, 'a liveness value was kept out');
+    if (change.kind === 'rejected')
+      log.warn({ key: change.id, reason: change.reason }, 'a liveness value was kept out');
   });
   await outside.leadership.watch((entry) => dispatch({ kind: 'leader-observed', entry }));
   await outside.table.listen(
@@ -197,7 +198,10 @@ function makeRoutes(registry: Registry, read: () => CoordinatorState | null): Ro
       const state = read();
       const snapshot = state === null ? null : currentSnapshot(state);
       if (snapshot !== null) return json(snapshot);
-      return json({ error: 'not leading, or nothing published yet; ask the leader (nats kv get coordinators leader)' }, 404);
+      return json(
+        { error: 'not leading, or nothing published yet; ask the leader (nats kv get coordinators leader)' },
+        404,
+      );
     },
   };
 }

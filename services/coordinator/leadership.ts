@@ -1,5 +1,5 @@
-import type { LeaderEntry } from '../../shared/nats/leadership-bucket.ts';
 import { earliest } from '../../shared/machine/machine.ts';
+import type { LeaderEntry } from '../../shared/nats/leadership-bucket.ts';
 import type { CoordinatorEffect, ProbeAnswer, WriteOutcome } from './protocol.ts';
 
 /**
@@ -69,7 +69,11 @@ export function checkHold(state: LeadershipState, context: LeadershipContext): L
   if (state.role !== 'holder' || context.nowMs - state.acknowledgedMs <= HOLD_SHARE * context.leaseTtlMs) {
     return { state, effects: [], turn: null };
   }
-  return { state: { ...state, role: 'standby', key: undefined, nextWriteAtMs: context.nowMs }, effects: [], turn: 'lost' };
+  return {
+    state: { ...state, role: 'standby', key: undefined, nextWriteAtMs: context.nowMs },
+    effects: [],
+    turn: 'lost',
+  };
 }
 
 export function advanceLeadership(state: LeadershipState, context: LeadershipContext): LeadershipStep {
@@ -143,14 +147,24 @@ export function receiveWrite(
       if (state.role === 'retired') {
         return only(written, { kind: 'remove-leader', revision: write.outcome.revision });
       }
-      const held = { ...written, role: 'holder' as const, acknowledgedMs: write.sentMs, revision: write.outcome.revision };
+      const held = {
+        ...written,
+        role: 'holder' as const,
+        acknowledgedMs: write.sentMs,
+        revision: write.outcome.revision,
+      };
       const isNew = state.role === 'standby';
       return { state: { ...held, key: null, absences: 0 }, effects: [], turn: isNew ? 'won' : null };
     }
     case 'refused':
       // Somebody else wrote: let go at once, and look who it is.
       return {
-        state: { ...written, role: state.role === 'retired' ? 'retired' : 'standby', key: undefined, heardAtMs: context.nowMs },
+        state: {
+          ...written,
+          role: state.role === 'retired' ? 'retired' : 'standby',
+          key: undefined,
+          heardAtMs: context.nowMs,
+        },
         effects: [],
         turn: state.role === 'holder' ? 'lost' : null,
       };
@@ -161,8 +175,12 @@ export function receiveWrite(
 }
 
 /** Lets the key go: deleted, so that a standby takes over at once. `retire` when it is for good. */
-export function letGo(state: LeadershipState, how: { readonly retire: boolean; readonly nowMs: number; readonly pauseMs: number }): LeadershipStep {
-  const effects: CoordinatorEffect[] = state.role === 'holder' ? [{ kind: 'remove-leader', revision: state.revision }] : [];
+export function letGo(
+  state: LeadershipState,
+  how: { readonly retire: boolean; readonly nowMs: number; readonly pauseMs: number },
+): LeadershipStep {
+  const effects: CoordinatorEffect[] =
+    state.role === 'holder' ? [{ kind: 'remove-leader', revision: state.revision }] : [];
   const role = how.retire ? 'retired' : 'standby';
   return {
     state: { ...state, role, key: undefined, nextWriteAtMs: how.nowMs + how.pauseMs },
@@ -180,7 +198,10 @@ export function forgetKey(state: LeadershipState, nowMs: number): LeadershipStat
 export function leadershipWakeAtMs(state: LeadershipState, context: LeadershipContext): number | null {
   if (state.role === 'retired') return null;
   if (state.role === 'holder') {
-    return earliest(state.isWriting ? null : state.nextWriteAtMs, state.acknowledgedMs + HOLD_SHARE * context.leaseTtlMs + 1);
+    return earliest(
+      state.isWriting ? null : state.nextWriteAtMs,
+      state.acknowledgedMs + HOLD_SHARE * context.leaseTtlMs + 1,
+    );
   }
   if (state.isReading || state.isWriting) return null;
   if (state.key === undefined) return state.nextReadAtMs;

@@ -44,7 +44,14 @@ import {
   restorePublished,
   startPlanner,
 } from './planner.ts';
-import type { CoordinatorConfig, CoordinatorEffect, CoordinatorEvent, CoordinatorReport, Office, TableChange } from './protocol.ts';
+import type {
+  CoordinatorConfig,
+  CoordinatorEffect,
+  CoordinatorEvent,
+  CoordinatorReport,
+  Office,
+  TableChange,
+} from './protocol.ts';
 import {
   advanceTable,
   distrustTable,
@@ -115,7 +122,11 @@ export function stepCoordinator(
 ): Step<CoordinatorState, CoordinatorEffect> {
   if (state.isStopped) return { state, effects: [], wakeAtMs: null };
   // First of all: a leader that overslept its lease must know it before it acts on anything.
-  const held = takeLeadership(state, checkHold(state.leadership, leadershipContext(state, nowMs)), 'no acknowledgement in time');
+  const held = takeLeadership(
+    state,
+    checkHold(state.leadership, leadershipContext(state, nowMs)),
+    'no acknowledgement in time',
+  );
   const handled = handle(held.state, event, nowMs);
   const advanced = advance(handled.state, nowMs);
   return {
@@ -154,7 +165,11 @@ function handle(state: CoordinatorState, event: CoordinatorEvent, nowMs: number)
       return inTerm(reconnected, (term) => unchanged(blind(term, state.config.leaseTtlMs, nowMs)));
     }
     case 'leave-requested': {
-      const left = takeLeadership(state, letGo(state.leadership, { retire: true, nowMs, pauseMs: 0 }), 'asked to leave');
+      const left = takeLeadership(
+        state,
+        letGo(state.leadership, { retire: true, nowMs, pauseMs: 0 }),
+        'asked to leave',
+      );
       const stop: CoordinatorEffect = { kind: 'stop', code: 0, reason: 'asked to leave' };
       return { state: { ...left.state, isStopped: true }, effects: [...left.effects, stop] };
     }
@@ -165,7 +180,19 @@ function handle(state: CoordinatorState, event: CoordinatorEvent, nowMs: number)
 
 type TermEvent = Exclude<
   CoordinatorEvent,
-  { kind: 'wake' | 'leader-observed' | 'leader-read' | 'leader-read-failed' | 'leader-probed' | 'leader-written' | 'office-ready' | 'office-failed' | 'reconnected' | 'leave-requested' }
+  {
+    kind:
+      | 'wake'
+      | 'leader-observed'
+      | 'leader-read'
+      | 'leader-read-failed'
+      | 'leader-probed'
+      | 'leader-written'
+      | 'office-ready'
+      | 'office-failed'
+      | 'reconnected'
+      | 'leave-requested';
+  }
 >;
 
 interface TermChange {
@@ -302,7 +329,11 @@ function takeOffice(state: CoordinatorState, office: Office, nowMs: number): Cha
   const { order } = office.fence;
   const isResumed = office.epoch === state.lapsedEpoch && snapshot?.epoch === office.epoch;
   const isFenceAhead = order !== null && (snapshot === null || compareOrder(order, snapshot) > 0);
-  const base = isFenceAhead ? assignmentOfFence(office.fence.owners) : snapshot === null ? null : toAssignment(snapshot);
+  const base = isFenceAhead
+    ? assignmentOfFence(office.fence.owners)
+    : snapshot === null
+      ? null
+      : toAssignment(snapshot);
   const version = Math.max(snapshot?.version ?? 0, order?.version ?? 0);
   const members = startMembership(office.members, base?.workers ?? [], nowMs);
   const planner = startPlanner({ epoch: office.epoch, version, sequence, base });
@@ -411,7 +442,10 @@ function finishNewestRead(
   const { newest, lastEpoch } = event;
   const isInDoubt = term.planner.publishing !== null;
   const retryMs = isInDoubt ? NEWEST_RETRY_MS : NEWEST_EVERY_MS;
-  const read = { ...term, newestRead: { isBusy: false, nextAtMs: nowMs + (newest === null ? retryMs : NEWEST_EVERY_MS) } };
+  const read = {
+    ...term,
+    newestRead: { isBusy: false, nextAtMs: nowMs + (newest === null ? retryMs : NEWEST_EVERY_MS) },
+  };
   const epoch = Math.max(lastEpoch ?? 0, newest?.snapshot?.epoch ?? 0);
   if (epoch > term.epoch) return { term: read, effects: [], refusal: `epoch ${epoch} has been drawn since` };
   if (newest === null) return unchanged(read);

@@ -148,7 +148,12 @@ export function receiveRemoval(
   return removeMember(state, worker, { evidence: 'left', nowMs });
 }
 
-export function receiveProbe(state: MembershipState, worker: string, answer: ProbeAnswer, nowMs: number): MembershipStep {
+export function receiveProbe(
+  state: MembershipState,
+  worker: string,
+  answer: ProbeAnswer,
+  nowMs: number,
+): MembershipStep {
   const member = state.members.get(worker);
   if (member === undefined) return nothing(state);
   member.isProbing = false;
@@ -318,7 +323,11 @@ function removeMember(
   const members = without(state.members, worker);
   const departed = new Map(state.departed).set(worker, nowMs);
   const benched = evidence === 'not-ticking' ? new Map(state.benched).set(worker, member.tick) : state.benched;
-  return { state: { ...state, members, benched, departed }, effects: [], changes: [{ kind: 'left', worker, evidence }] };
+  return {
+    state: { ...state, members, benched, departed },
+    effects: [],
+    changes: [{ kind: 'left', worker, evidence }],
+  };
 }
 
 function newMember(id: string, nowMs: number): Member {

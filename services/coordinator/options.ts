@@ -1,10 +1,4 @@
-import {
-  httpOptions,
-  identity,
-  leaseContradictions,
-  leaseOptions,
-  logOptions,
-} from '../../shared/options/common.ts';
+import { httpOptions, identity, leaseContradictions, leaseOptions, logOptions } from '../../shared/options/common.ts';
 import { natsContradictions, natsOptions } from '../../shared/options/nats.ts';
 import { choice, type Values } from '../../shared/options/options.ts';
 import { postgresOptions } from '../../shared/options/postgres.ts';

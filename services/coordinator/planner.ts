@@ -93,7 +93,8 @@ export function noteResize(state: PlannerState, weights: Int32Array, nowMs: numb
 }
 
 export function advancePlanner(state: PlannerState, context: PlannerContext): PlannerStep {
-  if (state.publishing !== null || state.planAtMs === null || context.nowMs < state.planAtMs) return { state, effects: [] };
+  if (state.publishing !== null || state.planAtMs === null || context.nowMs < state.planAtMs)
+    return { state, effects: [] };
   const cause = mergeCauses(state.causes);
   const settled = { ...state, causes: [], planAtMs: null };
   const next = assign({ weights: context.weights, workers: context.workers, previous: state.assignment });
@@ -101,7 +102,10 @@ export function advancePlanner(state: PlannerState, context: PlannerContext): Pl
   return publish(settled, next, cause, context);
 }
 
-export function finishPublish(state: PlannerState, done: { readonly order: Order; readonly sequence: number }): PlannerState {
+export function finishPublish(
+  state: PlannerState,
+  done: { readonly order: Order; readonly sequence: number },
+): PlannerState {
   const { publishing } = state;
   if (publishing === null || publishing.snapshot.version !== done.order.version) return state;
   return {

@@ -77,7 +77,11 @@ export type CoordinatorEvent =
   | { readonly kind: 'worker-probed'; readonly worker: string; readonly answer: ProbeAnswer }
   /** From the system account: a client of this name lost its connection. */
   | { readonly kind: 'connection-closed'; readonly worker: string }
-  | { readonly kind: 'key-read'; readonly worker: string; readonly outcome: { readonly entry: LivenessEntry | null } | 'failed' }
+  | {
+      readonly kind: 'key-read';
+      readonly worker: string;
+      readonly outcome: { readonly entry: LivenessEntry | null } | 'failed';
+    }
   | { readonly kind: 'key-deleted'; readonly worker: string; readonly outcome: 'deleted' | 'changed' | 'failed' }
   // table
   | { readonly kind: 'table-notified' }
@@ -118,7 +122,13 @@ export type CoordinatorEffect =
 
 export type CoordinatorReport =
   | { readonly kind: 'standing-by'; readonly leader: string | null }
-  | { readonly kind: 'leading'; readonly epoch: number; readonly isResumed: boolean; readonly workers: number; readonly rows: number }
+  | {
+      readonly kind: 'leading';
+      readonly epoch: number;
+      readonly isResumed: boolean;
+      readonly workers: number;
+      readonly rows: number;
+    }
   | { readonly kind: 'stepped-down'; readonly reason: string }
   | { readonly kind: 'office-failed'; readonly reason: string }
   | { readonly kind: 'member-changed'; readonly change: MemberChange }

@@ -1,5 +1,5 @@
-import { assertNever } from '../../shared/machine/machine.ts';
 import type { Perform } from '../../shared/machine/driver.ts';
+import { assertNever } from '../../shared/machine/machine.ts';
 import type { NatsLink } from '../../shared/nats/connection.ts';
 import { decodeLiveness } from '../../shared/nats/liveness.ts';
 import type { LivenessBucket } from '../../shared/nats/liveness-bucket.ts';
@@ -104,10 +104,7 @@ async function measureClock(fence: Fence): Promise<WorkerEvent> {
   }
 }
 
-async function renew(
-  outside: WorkerOutside,
-  effect: Extract<WorkerEffect, { kind: 'renew' }>,
-): Promise<WorkerEvent> {
+async function renew(outside: WorkerOutside, effect: Extract<WorkerEffect, { kind: 'renew' }>): Promise<WorkerEvent> {
   const outcome = await outside.liveness.renew(effect.value);
   if (outcome.kind === 'renewed') return { kind: 'renewed' };
   return { kind: outcome.kind === 'taken' ? 'renewal-taken' : 'renewal-failed' };

@@ -1,5 +1,5 @@
-import type { WorkerEffect } from './protocol.ts';
 import type { Liveness } from '../../shared/nats/liveness.ts';
+import type { WorkerEffect } from './protocol.ts';
 
 /**
  * Keeps the liveness key: one renewal under way at most, a new one each heartbeat, at once after a reconnect.

@@ -220,7 +220,10 @@ function wakeAtMs(state: WorkerState): number | null {
 }
 
 function isWarm(state: WorkerState): boolean {
-  return state.heartbeat.phase === 'registered' || (state.hasReadNewest && state.round.lastTick > 0 && state.slice.applying === null);
+  return (
+    state.heartbeat.phase === 'registered' ||
+    (state.hasReadNewest && state.round.lastTick > 0 && state.slice.applying === null)
+  );
 }
 
 function finishIdentityCheck(state: WorkerState, outcome: 'free' | 'held' | 'unclear', nowMs: number): Change {
@@ -231,7 +234,11 @@ function finishIdentityCheck(state: WorkerState, outcome: 'free' | 'held' | 'unc
         effects: [{ kind: 'serve-probe' }],
       };
     case 'held':
-      return stop(state, 1, `a worker ${state.config.id} is alive already; give each worker an id of its own (--worker-id)`);
+      return stop(
+        state,
+        1,
+        `a worker ${state.config.id} is alive already; give each worker an id of its own (--worker-id)`,
+      );
     case 'unclear': {
       // Its key is there but it does not answer: frozen, or dead on a vanished host. Its key's end decides.
       const waiting = { ...state, identityCheck: pause(IDENTITY_RETRY_MS, nowMs) };
@@ -249,7 +256,11 @@ function finishHeartbeat(state: WorkerState, isAcknowledged: boolean): Change {
   return isNew ? reported(next, { kind: 'registered' }) : only(next);
 }
 
-function receiveNewest(state: WorkerState, event: Extract<WorkerEvent, { kind: 'newest-read' }>, nowMs: number): Change {
+function receiveNewest(
+  state: WorkerState,
+  event: Extract<WorkerEvent, { kind: 'newest-read' }>,
+  nowMs: number,
+): Change {
   const read = { ...state, hasReadNewest: true, newestRead: pause(NEWEST_EVERY_MS, nowMs) };
   if (event.snapshot === null) return only(read);
   return applySlice(read, receiveSnapshot(read.slice, event.snapshot, state.config.id, nowMs), [], nowMs);
@@ -310,7 +321,10 @@ function applySlice(
     effects: [
       ...tickBehind(next, step.applied, claimed, nowMs),
       ...step.effects,
-      { kind: 'report', report: { kind: 'ring-applied', snapshot, gained: gained.length, lost: lost.length, rows, tookMs } },
+      {
+        kind: 'report',
+        report: { kind: 'ring-applied', snapshot, gained: gained.length, lost: lost.length, rows, tookMs },
+      },
     ],
   };
 }

@@ -9,16 +9,59 @@ export function makeWorkerMetrics(registry: Registry) {
   return {
     ring: new Gauge({ name: `${PREFIX}ring_version`, help: 'Version of the snapshot applied', registers }),
     rows: new Gauge({ name: `${PREFIX}rows`, help: 'Rows watched', registers }),
-    tick: new Gauge({ name: `${PREFIX}last_tick`, help: 'Number of the last tick done, a second of the database clock', registers }),
-    roundSeconds: new Histogram({ name: `${PREFIX}round_seconds`, help: 'Length of a whole round of ticks', buckets: SECONDS, registers }),
-    applySeconds: new Histogram({ name: `${PREFIX}apply_seconds`, help: 'From a snapshot in hand to its slots claimed', buckets: SECONDS, registers }),
-    missedTicks: new Counter({ name: `${PREFIX}missed_ticks_total`, help: 'Seconds without a tick, times the rows concerned', registers }),
-    lostSlots: new Counter({ name: `${PREFIX}lost_slots_total`, help: 'Slots of the slice that the fence named another worker for', registers }),
-    refusedClaims: new Counter({ name: `${PREFIX}refused_claims_total`, help: 'Slots whose claim a newer snapshot forestalled', registers }),
-    rejectedSnapshots: new Counter({ name: `${PREFIX}rejected_snapshots_total`, help: 'Snapshots kept out as invalid', registers }),
-    exhaustedRows: new Gauge({ name: `${PREFIX}exhausted_rows`, help: 'Rows that cannot grow: NULL or the largest integer', registers }),
-    rebasedSlots: new Counter({ name: `${PREFIX}rebased_slots_total`, help: 'Slots re-based after the database clock stepped back', registers }),
-    failures: new Counter({ name: `${PREFIX}failures_total`, help: 'Claims and ticks that failed and were tried again', labelNames: ['what'] as const, registers }),
+    tick: new Gauge({
+      name: `${PREFIX}last_tick`,
+      help: 'Number of the last tick done, a second of the database clock',
+      registers,
+    }),
+    roundSeconds: new Histogram({
+      name: `${PREFIX}round_seconds`,
+      help: 'Length of a whole round of ticks',
+      buckets: SECONDS,
+      registers,
+    }),
+    applySeconds: new Histogram({
+      name: `${PREFIX}apply_seconds`,
+      help: 'From a snapshot in hand to its slots claimed',
+      buckets: SECONDS,
+      registers,
+    }),
+    missedTicks: new Counter({
+      name: `${PREFIX}missed_ticks_total`,
+      help: 'Seconds without a tick, times the rows concerned',
+      registers,
+    }),
+    lostSlots: new Counter({
+      name: `${PREFIX}lost_slots_total`,
+      help: 'Slots of the slice that the fence named another worker for',
+      registers,
+    }),
+    refusedClaims: new Counter({
+      name: `${PREFIX}refused_claims_total`,
+      help: 'Slots whose claim a newer snapshot forestalled',
+      registers,
+    }),
+    rejectedSnapshots: new Counter({
+      name: `${PREFIX}rejected_snapshots_total`,
+      help: 'Snapshots kept out as invalid',
+      registers,
+    }),
+    exhaustedRows: new Gauge({
+      name: `${PREFIX}exhausted_rows`,
+      help: 'Rows that cannot grow: NULL or the largest integer',
+      registers,
+    }),
+    rebasedSlots: new Counter({
+      name: `${PREFIX}rebased_slots_total`,
+      help: 'Slots re-based after the database clock stepped back',
+      registers,
+    }),
+    failures: new Counter({
+      name: `${PREFIX}failures_total`,
+      help: 'Claims and ticks that failed and were tried again',
+      labelNames: ['what'] as const,
+      registers,
+    }),
   };
 }
 

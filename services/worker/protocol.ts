@@ -75,7 +75,14 @@ export type WorkerEffect =
 
 /** What a person or a metric is told; none of it changes what happens. */
 export type WorkerReport =
-  | { readonly kind: 'watching'; readonly tick: number; readonly ring: number; readonly ids: readonly string[]; readonly isChanged: boolean; readonly tookMs: number }
+  | {
+      readonly kind: 'watching';
+      readonly tick: number;
+      readonly ring: number;
+      readonly ids: readonly string[];
+      readonly isChanged: boolean;
+      readonly tookMs: number;
+    }
   | {
       readonly kind: 'ring-applied';
       readonly snapshot: Snapshot;

@@ -57,7 +57,10 @@ export function makeWorkerReports(options: ReportOptions): (report: WorkerReport
         );
       case 'slots-lost':
         metrics.lostSlots.inc(report.slots.length);
-        return log.warn({ ring: report.ring, slots: report.slots.length }, 'the fence names another worker for slots of mine');
+        return log.warn(
+          { ring: report.ring, slots: report.slots.length },
+          'the fence names another worker for slots of mine',
+        );
       case 'claims-refused':
         metrics.refusedClaims.inc(report.slots.length);
         return log.warn({ ring: report.ring, slots: report.slots.length }, 'a newer snapshot has these slots already');

@@ -1,6 +1,6 @@
 import { earliest } from '../../shared/machine/machine.ts';
-import { compareOrder, type Order, type Snapshot, sliceOf } from '../../shared/ring/snapshot.ts';
 import type { ClaimResult } from '../../shared/postgres/fence.ts';
+import { compareOrder, type Order, type Snapshot, sliceOf } from '../../shared/ring/snapshot.ts';
 import type { WorkerEffect } from './protocol.ts';
 
 /**
@@ -88,7 +88,8 @@ export function failClaim(state: SliceState, order: Order, worker: string, nowMs
   if (applying === null || compareOrder(order, applying.snapshot) !== 0) {
     return unchanged({ ...state, reclaiming: false });
   }
-  if (state.waiting !== null) return beginApplying({ ...state, applying: null, waiting: null }, state.waiting, worker, nowMs);
+  if (state.waiting !== null)
+    return beginApplying({ ...state, applying: null, waiting: null }, state.waiting, worker, nowMs);
   const attempts = applying.attempts + 1;
   const delayMs = Math.min(RETRY_LONGEST_MS, RETRY_FIRST_MS * 2 ** (attempts - 1));
   return unchanged({ ...state, applying: { ...applying, attempts, retryAtMs: nowMs + delayMs } });
@@ -108,7 +109,10 @@ export function retryClaim(state: SliceState, nowMs: number): SliceStep {
  * The fence named another worker for slots that this one ticked. For lingering ones that is the expected end. For the
  * slice's own it means a newer owner, or a claim that got lost: claim again and look for a newer snapshot.
  */
-export function loseSlots(state: SliceState, lost: readonly number[]): SliceStep & { readonly disputed: readonly number[] } {
+export function loseSlots(
+  state: SliceState,
+  lost: readonly number[],
+): SliceStep & { readonly disputed: readonly number[] } {
   const lostSet = new Set(lost);
   const lingering = state.lingering.filter((slot) => !lostSet.has(slot));
   const disputed = state.slots.filter((slot) => lostSet.has(slot));

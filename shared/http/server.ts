@@ -59,7 +59,8 @@ async function answer(request: IncomingMessage, response: ServerResponse, routes
 }
 
 async function findReply(request: IncomingMessage, routes: Routes): Promise<Reply> {
-  if (request.method !== 'GET' && request.method !== 'HEAD') return json({ error: 'only GET and HEAD are served' }, 405);
+  if (request.method !== 'GET' && request.method !== 'HEAD')
+    return json({ error: 'only GET and HEAD are served' }, 405);
   const [path = '/'] = (request.url ?? '/').split('?');
   const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
   if (route === undefined) return json({ error: `no such path; known: ${Object.keys(routes).join(', ')}` }, 404);

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { PostgresLink } from './connection.ts';
 import { stateOf } from './failure.ts';
-import { isTableEquipped, MIGRATIONS, type Migration, type MigrationContext } from './migrations.ts';
+import { isTableEquipped, LOCK_LIMIT, MIGRATIONS, type Migration, type MigrationContext } from './migrations.ts';
 import {
   type Ask,
   coordinatorPrivileges,
@@ -38,7 +38,8 @@ const LOCK_RETRY_MS = 100;
 /** As in shared/ring/worker-id.ts. */
 const LONGEST_WORKER_ID = 128;
 const MOST_SLOTS = 2 ** 20;
-const TABLE_LOCK_LIMIT = '3s';
+const LOCKED_RETRY_MS = 1_000;
+const LOCK_NOT_AVAILABLE = '55P03';
 const SAY_EVERY_MS = 5_000;
 
 /**
@@ -160,29 +161,23 @@ async function migrate(context: MigrationContext, before: AdoptionRow | null): P
 
 async function runMigration(context: MigrationContext, migration: Migration): Promise<void> {
   const { session, log } = context;
-  const record = {
-    text: `INSERT INTO scaler.migration (number, name) VALUES ($1, $2) ON CONFLICT (number) DO UPDATE SET applied_at = DEFAULT`,
-    values: [migration.number, migration.name],
-  };
-  if (!migration.isTransactional) {
-    await migration.run(context);
-    await session.query(record);
-    return;
-  }
   for (;;) {
-    // A long transaction of somebody else's on the table: our wait for its lock would hold up everybody behind us.
-    await session.query({ text: `BEGIN; SET LOCAL lock_timeout = '${TABLE_LOCK_LIMIT}'` });
     try {
+      if (migration.isTransactional) await session.query({ text: `BEGIN; ${LOCK_LIMIT}` });
       if (migration.number === 1) await makeSchema(session);
       await migration.run(context);
-      await session.query(record);
-      await session.query({ text: 'COMMIT' });
+      await session.query({
+        text: 'INSERT INTO scaler.migration (number, name) VALUES ($1, $2) ON CONFLICT (number) DO UPDATE SET applied_at = DEFAULT',
+        values: [migration.number, migration.name],
+      });
+      if (migration.isTransactional) await session.query({ text: 'COMMIT' });
       return;
     } catch (error) {
+      // Outside a transaction this is a mere warning.
       if (!session.isOver) await session.query({ text: 'ROLLBACK' });
-      if (stateOf(error) !== '55P03') throw error;
+      if (stateOf(error) !== LOCK_NOT_AVAILABLE) throw error;
       log.warn({ name: migration.name }, 'the table is locked by somebody else; trying again');
-      await delay(1_000);
+      await delay(LOCKED_RETRY_MS);
     }
   }
 }

@@ -24,6 +24,9 @@ export interface Migration {
   readonly run: (context: MigrationContext) => Promise<void>;
 }
 
+/** Somebody's long transaction may hold the table: waiting for its lock would hold up everybody behind us. */
+export const LOCK_LIMIT = "SET LOCAL lock_timeout = '3s'";
+
 /**
  * Ticks update every row each second, all of it HOT while the pages have room. Vacuum must come often, since a little is
  * not HOT, and must not shorten the file, for which it locks the table. Statistics hardly matter to us: what is updated
@@ -102,11 +105,11 @@ async function makeIndex({ session, names, slots, log }: MigrationContext): Prom
     values: [table],
   });
   const how = rows[0]?.empty === true ? '' : 'CONCURRENTLY';
-  await session.query({ text: `DROP INDEX ${how} IF EXISTS ${index}` });
+  const drop = `DROP INDEX ${how} IF EXISTS ${index}`;
+  const make = `CREATE INDEX ${how} ${quoteName(name)} ON ${table} (${slotExpression(names.id, slots)})`;
   log.info({ index: name }, 'making the slot index');
-  await session.query({
-    text: `CREATE INDEX ${how} ${quoteName(name)} ON ${table} (${slotExpression(names.id, slots)})`,
-  });
+  const texts = how === '' ? [`BEGIN; ${LOCK_LIMIT}; ${drop}; ${make}; COMMIT`] : [drop, make];
+  for (const text of texts) await session.query({ text });
   // An expression has no statistics before the first ANALYZE after its index.
   await session.query({ text: `ANALYZE ${quoteTable(names)}` });
 }

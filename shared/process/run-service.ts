@@ -13,10 +13,7 @@ const PLAIN_CODES = new Set(['EADDRINUSE']);
  * Runs a service as this process: SIGTERM and SIGINT ask it to leave, a second signal ends it at once, and its end
  * becomes the exit code. Never returns before the process is about to exit.
  */
-export async function runService(
-  log: Logger,
-  run: (leave: AbortSignal) => Promise<EndOfService>,
-): Promise<void> {
+export async function runService(log: Logger, run: (leave: AbortSignal) => Promise<EndOfService>): Promise<void> {
   const leave = new AbortController();
   const ask = (signal: NodeJS.Signals) => {
     if (leave.signal.aborted) process.exit(1);

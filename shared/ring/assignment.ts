@@ -1,13 +1,15 @@
 /**
  * Who owns which slot: a pure function of the slots' weights, the live workers and who owned them before (DESIGN §3).
  *
- * Intuition: leave everything where it is; share out what lost its owner, and what is above anyone's even share. Where there is a choice,
- * a hash ring makes it, so that different histories, and cold starts without any, arrive at nearly the same assignment.
+ * Intuition: leave everything where it is; share out what lost its owner, and what is above anyone's even share. Where
+ * there is a choice, a hash ring makes it, so that different histories, and cold starts without any, arrive at nearly
+ * the same assignment.
  *
- * Slots with rows are balanced by rows. Slots without are balanced by number, apart from the others: rows that come later land in them, and
- * should land evenly.
+ * Slots with rows are balanced by rows. Slots without are balanced by number, apart from the others: rows that come
+ * later land in them, and should land evenly.
  *
- * Same input, same output, whatever order the workers are named in; and `assign` of what it returned returns that again.
+ * Same input, same output, whatever order the workers are named in; and `assign` of what it returned returns that
+ * again.
  */
 import { balance } from './balance.ts';
 import { buildRing, type HashRing } from './hash-ring.ts';
@@ -33,7 +35,10 @@ export interface AssignmentInput {
 export interface Movement {
   readonly slots: number;
   readonly rows: number;
-  /** The fewest rows that could have been moved to make the rows per worker as even as they are now, had rows been movable one by one. */
+  /**
+   * The fewest rows that could have been moved to make the rows per worker as even as they are now, had rows been
+   * movable one by one.
+   */
   readonly minimumRows: number;
 }
 
@@ -44,8 +49,8 @@ const COUNTED_WEIGHT_MAX = 2 ** 17;
 /**
  * Assigns every slot to exactly one live worker; to none (-1) when there is none.
  *
- * @throws RangeError where the input cannot be what it is said to be: weights that are no row counts, or a previous assignment of a
- * different number of slots. That is a defect of the caller.
+ * @throws RangeError where the input cannot be what it is said to be: weights that are no row counts, or a previous
+ * assignment of a different number of slots. That is a defect of the caller.
  */
 export function assign(input: AssignmentInput): Assignment {
   const weights = checkedWeights(input);
@@ -71,8 +76,9 @@ export function assign(input: AssignmentInput): Assignment {
 }
 
 /**
- * Compares the assignment that came out with the one before. Only slots that had an owner before, living or not, can have moved: the
- * first assignment moves nothing, since nobody loses anything by it. A slot that ends without an owner has moved.
+ * Compares the assignment that came out with the one before. Only slots that had an owner before, living or not, can
+ * have moved: the first assignment moves nothing, since nobody loses anything by it. A slot that ends without an owner
+ * has moved.
  */
 export function measureMovement(input: AssignmentInput, next: Assignment): Movement {
   const { previous, weights } = input;
@@ -111,8 +117,9 @@ export function rowsPerWorker(assignment: Assignment, weights: ArrayLike<number>
 }
 
 /**
- * Whether a change of the table's size is worth a new assignment: max − min above one row and above 2 % of the mean. Where few heavy
- * slots cannot be shared out evenly it stays true after assigning; that `assign` then changes nothing says so.
+ * Whether a change of the table's size is worth a new assignment: max − min above one row and above 2 % of the mean.
+ * Where few heavy slots cannot be shared out evenly it stays true after assigning; that `assign` then changes nothing
+ * says so.
  */
 export function isUneven(rows: readonly number[]): boolean {
   let most = Number.NEGATIVE_INFINITY;
@@ -165,7 +172,10 @@ function slotsWhere(weights: Float64Array, suits: (weight: number) => boolean): 
   return slots.slice(0, count);
 }
 
-/** A counting sort where there are few different weights, as in every table whose rows are hashed into slots; else a sort of plain numbers. */
+/**
+ * A counting sort where there are few different weights, as in every table whose rows are hashed into slots; else a
+ * sort of plain numbers.
+ */
 function heaviestFirst(slots: Int32Array, weights: Float64Array): Int32Array {
   const most = slots.reduce((weight, slot) => Math.max(weight, weights[slot]!), 0);
   if (most > COUNTED_WEIGHT_MAX) {

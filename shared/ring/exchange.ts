@@ -1,9 +1,10 @@
 /**
- * Evens out what whole slots left uneven: a local search that moves one slot, or swaps two, between a worker that holds too much or too
- * little and one at the other end.
+ * Evens out what whole slots left uneven: a local search that moves one slot, or swaps two, between a worker that holds
+ * too much or too little and one at the other end.
  *
- * Every step brings loads nearer to the bounds and makes two of them more alike, so the search ends, and where it ended it finds
- * nothing more. Within the bounds it does nothing, since each step may move rows that would not have had to move.
+ * Every step brings loads nearer to the bounds and makes two of them more alike, so the search ends, and where it ended
+ * it finds nothing more. Within the bounds it does nothing, since each step may move rows that would not have had to
+ * move.
  */
 import { Hands } from './hands.ts';
 import { type Pair, possiblePairs } from './pairs.ts';
@@ -22,7 +23,10 @@ export interface Field {
 /** How many workers at the other end are compared; fewer where too few slots a worker leave little to be found. */
 const PARTNERS = { many: 32, few: 8, manySlotsPerWorker: 10 };
 
-/** How many rows may be moved for each that a worker gains which holds too little while none holds too much: it harms nobody. */
+/**
+ * How many rows may be moved for each that a worker gains which holds too little, while none holds too much: a lack
+ * harms nobody.
+ */
 const ROWS_PER_ROW = 32;
 
 /** The search ends after looking at so many slots, whatever is left: only weights unlike any table's need more. */
@@ -74,8 +78,8 @@ function gainOf({ plan, loads }: Field, pair: { giver: number; taker: number; am
 }
 
 /**
- * What should go from giver to taker: enough to bring the one that is out of bounds well into them, but not the other out of them. More than
- * that would only make work for the next step.
+ * What should go from giver to taker: enough to bring the one that is out of bounds well into them, but not the other
+ * out of them. More than that would only make work for the next step.
  */
 function idealAmount({ plan, loads }: Field, { giver, taker }: { giver: number; taker: number }): number {
   const { bounds, mean } = plan;
@@ -88,7 +92,10 @@ function idealAmount({ plan, loads }: Field, { giver, taker }: { giver: number; 
   return Math.max(1, amount);
 }
 
-/** The best exchange between the worker furthest out and some at the other end: the one that gains most for each row it moves. */
+/**
+ * The best exchange between the worker furthest out and some at the other end: the one that gains most for each row it
+ * moves.
+ */
 function bestExchange(field: Field, hands: Hands, ranking: Ranking, isFree: boolean): Exchange | null {
   const { part, plan, loads } = field;
   const most = ranking.fromMost(0);
@@ -116,9 +123,9 @@ function bestExchange(field: Field, hands: Hands, ranking: Ranking, isFree: bool
 }
 
 /**
- * Where the giver has only slots too heavy for the difference, a worker with enough slots of weight one changes its lightest: takes it,
- * hands back all but the amount in single rows, and passes the amount on to the taker. So loads differ by one row at most wherever slots
- * of weight one abound. Returns the amount, 0 where nobody can.
+ * Where the giver has only slots too heavy for the difference, a worker with enough slots of weight one changes its
+ * lightest: takes it, hands back all but the amount in single rows, and passes the amount on to the taker. So loads
+ * differ by one row at most wherever slots of weight one abound. Returns the amount, 0 where nobody can.
  */
 function changeIntoSingles(field: Field, hands: Hands, pair: { giver: number; taker: number }): number {
   const { giver, taker } = pair;

@@ -1,20 +1,21 @@
 /**
  * A consistent-hash ring: it says where a slot would like to be, and who comes next where that worker is full.
  *
- * Intuition: every worker owns many points (virtual nodes) on a circle, and a slot belongs to the first point clockwise of its own
- * place. A worker that joins takes over the arcs before its points and touches nothing else. The ring alone spreads unevenly, by
- * 1/√(virtual nodes) of the mean; the quotas of plan.ts bound that, so few virtual nodes suffice.
+ * Intuition: every worker owns many points (virtual nodes) on a circle, and a slot belongs to the first point clockwise
+ * of its own place. A worker that joins takes over the arcs before its points and touches nothing else. The ring alone
+ * spreads unevenly, by 1/√(virtual nodes) of the mean; the quotas of quota.ts bound that, so few virtual nodes suffice.
  *
- * Slots lie on the circle at even distances instead of hashed ones. Rows reach their slots by a hash already, so nothing is lost,
- * and two things are won: finding the points needs no sorting of all of them, and neighbouring slots mostly share their owner,
- * which keeps slot sets short.
+ * Slots lie on the circle at even distances instead of hashed ones. Rows reach their slots by a hash already, so
+ * nothing is lost, and two things are won: finding the points needs no sorting of all of them, and neighbouring slots
+ * mostly share their owner, which keeps slot sets short.
  *
  * A place on the ring depends on the worker's id and the virtual node's number alone, never on who else is there.
  */
 
 /**
- * Virtual nodes per worker. It depends on the table alone: were it to change with the number of workers, so would half the ring.
- * More of them make cold starts alike, fewer make large rings cheap (10,000 workers: 7 ms with 16, 33 ms with 64).
+ * Virtual nodes per worker. It depends on the table alone: were it to change with the number of workers, so would half
+ * the ring. More of them make cold starts alike, fewer make large rings cheap (10,000 workers: 7 ms with 16, 33 ms with
+ * 64).
  */
 export function virtualNodes(slots: number): number {
   return Math.min(64, Math.max(16, Math.floor(2 ** 20 / slots)));
@@ -67,9 +68,10 @@ export function homeOf(ring: HashRing, slot: number): number {
 }
 
 /**
- * The places of all virtual nodes, 0 to 2^32 - 1: the hash of `<worker>/<number>`. A worker id has no `/`, so `x-1`'s number 1 is not
- * `x-11`'s. The text is hashed once per worker, the number mixed in after it. Two independent hashes of the text are used,
- * since with one of 32 bits two of 10,000 workers would share all their places in one ring of a hundred.
+ * The places of all virtual nodes, 0 to 2^32 - 1: the hash of `<worker>/<number>`. A worker id has no `/`, so `x-1`'s
+ * number 1 is not `x-11`'s. The text is hashed once per worker, the number mixed in after it. Two independent hashes of
+ * the text are used, since with one of 32 bits two of 10,000 workers would share all their places in one ring of a
+ * hundred.
  */
 export function placeVirtualNodes(workers: readonly string[], nodes: number): Uint32Array {
   const places = new Uint32Array(workers.length * nodes);

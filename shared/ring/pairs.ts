@@ -19,12 +19,15 @@ interface Wanted {
   readonly below: number;
 }
 
-/** A slot is too light to help when not even this many of its kind would do: moving thousands one by one takes long and gains little. */
+/**
+ * A slot is too light to help when not even this many of its kind would do: moving thousands one by one takes long and
+ * gains little.
+ */
 const STEPS_MAX = 128;
 
 /**
- * What is worth considering: the heaviest slot of at most the ideal weight, and nothing else where there is one, since it moves no row in vain.
- * Otherwise the lightest that is heavier, and the best swap.
+ * What is worth considering: the heaviest slot of at most the ideal weight, and nothing else where there is one, since
+ * it moves no row in vain. Otherwise the lightest that is heavier, and the best swap.
  */
 export function possiblePairs(gives: readonly number[], takes: readonly number[], want: Wanted): readonly Pair[] {
   const { weights, ideal, below } = want;
@@ -55,8 +58,9 @@ function firstNotAbove(hand: readonly number[], weights: Float64Array, weight: n
 }
 
 /**
- * Finds the two slots whose swap passes on an amount nearest to the ideal, above 0 and below `below`; of several the lightest. A surplus
- * counts twice as far as a lack. Both hands are heaviest first, so as the given slot gets lighter the one to take back does too.
+ * Finds the two slots whose swap passes on an amount nearest to the ideal, above 0 and below `below`; of several the
+ * lightest. A surplus counts twice as far as a lack. Both hands are heaviest first, so as the given slot gets lighter
+ * the one to take back does too.
  */
 function nearestSwap(
   gives: readonly number[],

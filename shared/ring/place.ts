@@ -40,7 +40,9 @@ function walk(ring: HashRing, slot: number, suits: (worker: number) => boolean):
   return -1;
 }
 
-/** Finds the worker with the most room while rooms only shrink; of several with as much, the one of the lowest index. */
+/**
+ * Finds the worker with the most room while rooms only shrink; of several with as much, the one of the lowest index.
+ */
 class RoomHeap {
   readonly #room: Float64Array;
   /** Rooms as the heap last saw them: never less than they are. */

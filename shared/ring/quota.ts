@@ -1,9 +1,9 @@
 /**
  * How much each worker should hold: the even share, dealt so that reaching it moves the least.
  *
- * The rows are divided by the number of workers; the remainder goes, one each, to those that would otherwise have to give it away.
- * A slot heavier than the share cannot be divided: its worker holds it and nothing else, and the rest is shared out among the
- * others. Such slots are called giants here.
+ * The rows are divided by the number of workers; the remainder goes, one each, to those that would otherwise have to
+ * give it away. A slot heavier than the share cannot be divided: its worker holds it and nothing else, and the rest is
+ * shared out among the others. Such slots are called giants here.
  */
 
 /** Slots that are balanced together, and who could own them. */
@@ -24,8 +24,10 @@ export interface SlotClass {
 export interface Bounds {
   readonly floor: number;
   readonly ceiling: number;
-  /** Whether they are as narrow as whole rows allow; otherwise within the tolerance. */
+  /** Whether they are as narrow as whole rows allow; otherwise the tolerance is in them. */
   readonly isExact: boolean;
+  /** Whether they had to be widened because the slots are too few and too heavy. */
+  readonly isCoarse: boolean;
 }
 
 export interface Plan {
@@ -93,14 +95,17 @@ export function makePlan(part: SlotClass, owners: Int32Array, homeOf: (slot: num
   };
 }
 
-/** Takes away the heaviest slot while it alone is more than the share of what is left; one worker always remains without. */
+/**
+ * Takes away the heaviest slot while it alone is more than the share of what is left; one worker always remains
+ * without.
+ */
 function findGiants({ heaviestFirst, weights, precedence }: SlotClass): { giants: number; rows: number } {
   let rows = 0;
   for (let index = 0; index < heaviestFirst.length; index += 1) rows += weights[heaviestFirst[index]!]!;
   let giants = 0;
   while (giants < heaviestFirst.length) {
     const weight = weights[heaviestFirst[giants]!]!;
-    if (weight * (precedence.length - giants) <= rows) break;
+    if (weight <= Math.ceil(rows / (precedence.length - giants))) break;
     rows -= weight;
     giants += 1;
   }
@@ -108,8 +113,8 @@ function findGiants({ heaviestFirst, weights, precedence }: SlotClass): { giants
 }
 
 /**
- * One giant a worker. The heaviest on a worker stays there; the others, and orphans, go to workers that have the least to give away
- * for it, home where that costs nothing.
+ * One giant a worker. The heaviest on a worker stays there; the others, and orphans, go to workers that have the least
+ * to give away for it, home where that costs nothing.
  */
 function placeGiants(
   giantSlots: Int32Array,
@@ -138,7 +143,10 @@ function placeGiants(
   return result;
 }
 
-/** The whole share for everyone; the remainder's rows first to workers that hold them already, so that they need not move. */
+/**
+ * The whole share for everyone; the remainder's rows first to workers that hold them already, so that they need not
+ * move.
+ */
 function dealShares(
   part: SlotClass,
   deal: { rows: number; receivers: number; loads: Float64Array; giantWeights: Float64Array },
@@ -169,30 +177,31 @@ export function outOfBounds(load: number, { floor, ceiling }: Bounds): number {
 }
 
 /**
- * What counts as even. Where whole slots cannot come as near to the mean as is asked for, the nearest they can come takes the mean's
- * place, so that no row is moved for what cannot be reached.
+ * What counts as even. Where whole slots cannot come as near to the mean as is asked for, the nearest they can come
+ * takes the mean's place, so that no row is moved for what cannot be reached.
  */
 function evenBounds(part: SlotClass, left: { giants: number; rows: number; receivers: number }): Bounds {
   const mean = left.rows / left.receivers;
   const { leastMaximum, mostMinimum } = boundsOfWholeSlots(part, left);
-  const highest = Math.max(mean, leastMaximum);
-  const lowest = Math.min(mean, mostMinimum);
-  if (part.isExact || mean < TOLERANCE_MEAN_ROWS) {
-    return { floor: Math.floor(lowest), ceiling: Math.ceil(highest), isExact: true };
-  }
+  const isExact = part.isExact || mean < TOLERANCE_MEAN_ROWS;
+  const floorOf = (rows: number): number => (isExact ? Math.floor(rows) : Math.ceil(rows * (1 - TOLERANCE)));
+  const ceilingOf = (rows: number): number => (isExact ? Math.ceil(rows) : Math.floor(rows * (1 + TOLERANCE)));
+  const isMinimumCoarse = mostMinimum < floorOf(mean);
+  const isMaximumCoarse = leastMaximum > ceilingOf(mean);
   return {
-    floor: Math.ceil(lowest * (1 - TOLERANCE)),
-    ceiling: Math.floor(highest * (1 + TOLERANCE)),
-    isExact: false,
+    floor: floorOf(isMinimumCoarse ? mostMinimum : mean),
+    ceiling: ceilingOf(isMaximumCoarse ? leastMaximum : mean),
+    isExact,
+    isCoarse: isMinimumCoarse || isMaximumCoarse,
   };
 }
 
 /**
  * No assignment has a maximum below `leastMaximum` or a minimum above `mostMinimum`.
  *
- * With k whole slots a worker and some over, x ≥ 1 workers hold more than k. They hold at least (k + 1)·x slots, and at least all that
- * are left by the others' k each; were these the lightest there are, their mean would still bound the maximum. Which x it is nobody
- * knows, so the least of all bounds counts. The minimum likewise, with the heaviest.
+ * With k whole slots a worker and some over, x ≥ 1 workers hold more than k. They hold at least (k + 1)·x slots, and at
+ * least all that are left by the others' k each; were these the lightest there are, their mean would still bound the
+ * maximum. Which x it is nobody knows, so the least of all bounds counts. The minimum likewise, with the heaviest.
  */
 function boundsOfWholeSlots(
   { heaviestFirst, weights }: SlotClass,

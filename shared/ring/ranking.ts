@@ -1,4 +1,7 @@
-/** Workers kept in order of their load, for finding the least and the most loaded while loads change. Ties: the lower index first. */
+/**
+ * Workers kept in order of their load, for finding the least and the most loaded while loads change. Ties: the lower
+ * index first.
+ */
 export class Ranking {
   readonly #loads: Float64Array;
   readonly #order: Int32Array;

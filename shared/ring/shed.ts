@@ -2,9 +2,9 @@ import { type HashRing, homeOf } from './hash-ring.ts';
 import type { Plan, SlotClass } from './quota.ts';
 
 /**
- * Lets slots go: first those whose home has room for them, then others away from home, last those at home. Within each the order is the
- * ring's, which says nothing about weights: shedding the heaviest would leave some workers with nothing but light slots, and
- * a large claim to run, for the same rows.
+ * Lets slots go: first those whose home has room for them, then others away from home, last those at home. Within each
+ * the order is the ring's, which says nothing about weights: shedding the heaviest would leave some workers with
+ * nothing but light slots, and a large claim to run, for the same rows.
  */
 export function shedSlots(
   part: SlotClass,
@@ -37,7 +37,10 @@ export function shedSlots(
   }
 }
 
-/** Where the released slots do not add up to the excess: releases a kept one in place of a lighter released one, if that comes nearer. */
+/**
+ * Where the released slots do not add up to the excess: releases a kept one in place of a lighter released one, if that
+ * comes nearer.
+ */
 function trimExcess(
   part: SlotClass,
   plan: Plan,

@@ -1,8 +1,9 @@
 /**
  * Slot sets as text: `0-3,9,12-40`. A snapshot carries one for each worker, and a person reads it there.
  *
- * The ring hands out neighbouring slots together, so ranges keep a snapshot small: 65,536 slots spread over 6,000 workers fit in
- * one message. Sets are strictly ascending; `encodeSlots` always joins neighbours, so equal sets are equal texts.
+ * The ring hands out neighbouring slots together, so ranges keep a snapshot small: 65,536 slots spread over 6,000
+ * workers fit in one message. Sets are strictly ascending; `encodeSlots` always joins neighbours, so equal sets are
+ * equal texts.
  */
 
 /** A text that is no slot set of this table. Retrying cannot help: the sender is wrong. */

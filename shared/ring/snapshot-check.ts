@@ -1,4 +1,7 @@
-/** What makes a ring snapshot valid. Kept apart from snapshot.ts so that each reads on one screen; only snapshot.ts calls it. */
+/**
+ * What makes a ring snapshot valid. Kept apart from snapshot.ts so that each reads on one screen; only snapshot.ts
+ * calls it.
+ */
 import * as z from 'zod';
 import { parseSlots, SlotSetError } from './slot-set.ts';
 import type { Decoded, Snapshot } from './snapshot.ts';

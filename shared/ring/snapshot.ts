@@ -1,8 +1,9 @@
 /**
  * The ring snapshot: the coordinator's decision who owns which slot, as it travels over NATS.
  *
- * A snapshot is whole: it needs no earlier one to be understood, so any may be lost. It is either valid in every part or kept out
- * in every part: a worker never applies half of one. Order comes from (epoch, version) alone, never from `at`, which is for people.
+ * A snapshot is whole: it needs no earlier one to be understood, so any may be lost. It is either valid in every part
+ * or kept out in every part: a worker never applies half of one. Order comes from (epoch, version) alone, never from
+ * `at`, which is for people.
  */
 import type { Assignment, Movement } from './assignment.ts';
 import { encodeSlots, parseSlots } from './slot-set.ts';
@@ -13,7 +14,10 @@ export type CauseKind = 'bootstrap' | 'leader-changed' | 'worker-joined' | 'work
 /** How the coordinator learnt that a worker is gone. */
 export type Evidence = 'left' | 'connection-closed' | 'lease-expired' | 'not-ticking' | 'drained';
 
-/** Why a snapshot was made. Where several changes became one snapshot, `others` lists all but the first; they nest no further. */
+/**
+ * Why a snapshot was made. Where several changes became one snapshot, `others` lists all but the first; they nest no
+ * further.
+ */
 export interface Cause {
   readonly kind: CauseKind;
   readonly worker?: string;
@@ -116,8 +120,8 @@ function inOrder(cause: Cause): Cause {
 }
 
 /**
- * Reads and checks a message whole: size, JSON, fields, ids, and that every slot has exactly one owner when there are workers.
- * Unknown fields are left out, so that a newer coordinator may add some.
+ * Reads and checks a message whole: size, JSON, fields, ids, and that every slot has exactly one owner when there are
+ * workers. Unknown fields are left out, so that a newer coordinator may add some.
  *
  * @param expect `slots`: the table's number of slots, null where it is not known yet; `maxBytes`: 1 MiB by default.
  * @returns never throws; `reason` says what was expected and what came. A bad message stays bad: retrying cannot help.

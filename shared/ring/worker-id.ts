@@ -1,6 +1,6 @@
 /**
- * What a worker may be called. Its id is a token of NATS subjects (`worker.<id>.probe`), a key of the liveness bucket and a
- * label in metrics, so it must mean the same in all of them: no dots, no wildcards, no spaces.
+ * What a worker may be called. Its id is a token of NATS subjects (`worker.<id>.probe`), a key of the liveness bucket
+ * and a label in metrics, so it must mean the same in all of them: no dots, no wildcards, no spaces.
  */
 
 export const WORKER_ID_PATTERN = /^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$/;

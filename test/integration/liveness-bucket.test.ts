@@ -293,15 +293,15 @@ describe('a bucket that is gone', () => {
   });
 
   test('A server without JetStream is waited for, saying so.', async () => {
-    const server = await startNats({ config: 'accounts { A { users = [{ user: a, password: a }] } }' });
-    servers.push(server);
+    const without = await startNats({ hasJetStream: false });
     const { log, lines } = recordLog();
-    const link = await openTestLink({ url: server.url, user: 'a', password: 'a', log });
+    const link = await openTestLink({ url: without.url, log });
     const opening = LivenessBucket.open(link, { ttlMs: TTL_MS });
     await until('a word on the waiting', () =>
       lines.some(({ msg }) => msg.startsWith('waiting for JetStream to open')),
     );
-    await server.reload('accounts { A { jetstream: enabled, users = [{ user: a, password: a }] } }');
+    await without.stop();
+    servers.push(await startNats({ port: without.port }));
     const bucket = await opening;
     assert.equal((await bucket.renew(makeLiveness('w1'))).kind, 'renewed');
   });

@@ -58,8 +58,10 @@ describe('the whole system', { timeout: 240_000 }, () => {
     workers.set('worker-4', system.worker('worker-4'));
     await system.watching(workers.values(), 30);
     const history = await system.cli('ring', 'history', '--limit', '1', '--json');
-    assert.equal((history.json[0]?.cause as { kind: string }).kind, 'worker-joined');
-    const moved = history.json[0]?.moved as { rows: number; minimumRows: number };
+    const [snapshot] = history.json as unknown as { cause: { kind: string }; moved: { rows: number; minimumRows: number } }[];
+    assert.ok(snapshot);
+    assert.equal(snapshot.cause.kind, 'worker-joined');
+    const { moved } = snapshot;
     assert.equal(moved.rows, moved.minimumRows);
     assertNoFault(await auditing);
   });
@@ -124,7 +126,10 @@ describe('the whole system', { timeout: 240_000 }, () => {
         'UPDATE public.work_items SET value = 2147483647 WHERE id = (SELECT min(id::text)::uuid FROM public.work_items) RETURNING id',
       );
       const reports = [...workers.values()].map((worker) =>
-        worker.waitFor('the report', ({ msg, ids }) => /cannot grow/.test(msg ?? '') && (ids as string[]).includes(rows[0]?.id ?? '')),
+        worker.waitFor(
+          'the report',
+          ({ msg, ids }) => /cannot grow/.test(msg ?? '') && (ids as string[]).includes(rows[0]?.id ?? ''),
+        ),
       );
       await Promise.any(reports);
       for (const report of reports) report.catch(() => {});
@@ -147,7 +152,8 @@ describe('the whole system', { timeout: 240_000 }, () => {
   test('a plan changes nothing, and says what would move', async () => {
     const plan = await system.cli('plan', '--join', '2', '--json');
     assert.equal(plan.code, 0, plan.text);
-    assert.equal((plan.json[0]?.workers as unknown[]).length, workers.size + 2);
+    const [planned] = plan.json as unknown as { workers: unknown[] }[];
+    assert.equal(planned?.workers.length, workers.size + 2);
     await system.watching(workers.values(), 30);
   });
 });
@@ -170,7 +176,11 @@ async function nextWatching(worker: ServiceProcess | undefined): Promise<{ ids: 
 }
 
 function assertNoFault(audit: Awaited<ReturnType<TestSystem['cli']>>): void {
-  assert.deepEqual(pick(audit.json[0], ['missed', 'double', 'unowned']), { missed: 0, double: 0, unowned: 0 }, audit.text);
+  assert.deepEqual(
+    pick(audit.json[0], ['missed', 'double', 'unowned']),
+    { missed: 0, double: 0, unowned: 0 },
+    audit.text,
+  );
 }
 
 function pick(line: Readonly<Record<string, unknown>> | undefined, names: readonly string[]): Record<string, unknown> {

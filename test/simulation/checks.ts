@@ -51,7 +51,8 @@ export class StepChecks {
         for (const known of slot.ticks) if (known > record.tick) slot.ticks.delete(known);
         return;
       case 'increment':
-        if (slot.owner !== record.worker) throw new Violation(`${who}: incremented, though the last to claim it was ${slot.owner}`);
+        if (slot.owner !== record.worker)
+          throw new Violation(`${who}: incremented, though the last to claim it was ${slot.owner}`);
         if (slot.ticks.has(record.tick)) throw new Violation(`${who}: incremented twice for tick ${record.tick}`);
         slot.ticks.add(record.tick);
     }

@@ -1,6 +1,6 @@
 /**
- * What DESIGN §3 demands of an assignment, worked out by the plainest means: owners by name, sums by looping, small cases by trying
- * everything. It shares no code with shared/ring, so that both being wrong in the same way is unlikely.
+ * What DESIGN §3 demands of an assignment, worked out by the plainest means: owners by name, sums by looping, small
+ * cases by trying everything. It shares no code with shared/ring, so that both being wrong in the same way is unlikely.
  */
 import type { Assignment, AssignmentInput } from '../../shared/ring/assignment.ts';
 
@@ -35,11 +35,15 @@ export function sum(values: Iterable<number>): number {
   return total;
 }
 
-/** The slots that nobody can share: taken off the heaviest while one alone is more than the mean of what is left. */
+/** The slots that nobody can share: taken off the heaviest while one alone is more than the share of what is left. */
 export function splitGiants(weights: ArrayLike<number>, workers: number): { giants: number[]; rest: number[] } {
-  const rest = Array.from(weights).sort((a, b) => b - a);
+  const rest = Array.from({ length: weights.length }, (_, slot) => slot).sort((a, b) => weights[b]! - weights[a]!);
   const giants: number[] = [];
-  while (rest.length > 0 && rest[0]! > sum(rest) / (workers - giants.length)) giants.push(rest.shift()!);
+  let rows = sum(Array.from(weights));
+  while (rest.length > 0 && weights[rest[0]!]! > Math.ceil(rows / (workers - giants.length))) {
+    rows -= weights[rest[0]!]!;
+    giants.push(rest.shift()!);
+  }
   return { giants, rest };
 }
 
@@ -59,7 +63,9 @@ export function fewestRowsToMove(input: AssignmentInput): number {
   return orphaned + sum(above);
 }
 
-/** Whether nobody need move: all owners live, and loads within one row, or from a mean of 100 rows on within 1 % of it. */
+/**
+ * Whether nobody need move: all owners live, and loads within one row, or from a mean of 100 rows on within 1 % of it.
+ */
 export function isEvenAlready(input: AssignmentInput): boolean {
   const owners = ownerIds(input.previous, input.weights.length);
   if (owners.some((id) => id === null || !input.workers.includes(id))) return false;
@@ -84,7 +90,10 @@ export function agreement(a: Assignment, b: Assignment): number {
   return ownerIds(a, slots).filter((id, slot) => id === other[slot]).length / slots;
 }
 
-/** Tries every assignment of a few slots: the smallest spread there is, and the fewest rows moved for a spread of at most `spread`. */
+/**
+ * Tries every assignment of a few slots: the smallest spread there is, and the fewest rows moved for a spread of at
+ * most `spread`.
+ */
 export function tryEverything(input: AssignmentInput, spread: number): { bestSpread: number; fewestRows: number } {
   const { weights, workers } = input;
   const before = ownerIds(input.previous, weights.length);
@@ -118,7 +127,10 @@ export function randomNumbers(seed: number): () => number {
   };
 }
 
-/** The weights of a table whose rows were hashed into slots: rows thrown one by one, or, for many, their normal approximation. */
+/**
+ * The weights of a table whose rows were hashed into slots: rows thrown one by one, or, for many, their normal
+ * approximation.
+ */
 export function hashedTable(args: { slots: number; rows: number; seed: number }): number[] {
   const random = randomNumbers(args.seed);
   const weights = new Array<number>(args.slots).fill(0);

@@ -34,6 +34,8 @@ export interface TestNatsOptions {
   readonly dataDir?: string;
   /** More of the server's own configuration language: users, accounts, TLS. */
   readonly config?: string;
+  /** @default true */
+  readonly hasJetStream?: boolean;
 }
 
 const READY_LIMIT_MS = 15_000;
@@ -44,13 +46,14 @@ process.on('exit', () => {
 });
 process.once('SIGTERM', () => process.exit(143));
 
-/** Starts a server with JetStream on loopback; resolves when it answers. */
+/** Starts a server on loopback, with JetStream; resolves when it answers. */
 export async function startNats(options: TestNatsOptions = {}): Promise<TestNats> {
   const binary = options.binary ?? (await findBinary());
   const port = options.port ?? (await findFreePort());
   const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), 'notifi-nats-')));
   const configPath = join(dataDir, 'test.conf');
-  const args = ['-c', configPath, '-js', '-sd', dataDir, '-a', '127.0.0.1', '-p', String(port)];
+  const jetStream = options.hasJetStream === false ? [] : ['-js', '-sd', dataDir];
+  const args = ['-c', configPath, ...jetStream, '-a', '127.0.0.1', '-p', String(port)];
   await writeFile(configPath, options.config ?? '');
   let child = await spawnServer(binary, args, port);
   const end = async (signal: NodeJS.Signals) => {

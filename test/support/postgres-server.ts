@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after } from 'node:test';
 import pg from 'pg';
-import { pino } from 'pino';
+import { type Logger, pino } from 'pino';
 import { startPostgres } from '../../services/local/postgres.ts';
 
 export interface TestServer {
@@ -29,11 +29,13 @@ after(async () => {
   removeFolders();
 });
 
-// A test process that is cut off runs no hooks.
+// A test process that is cut off, as by the runner's time limit, runs no hooks.
 process.once('exit', () => {
   for (const server of servers) server.kill();
   removeFolders();
 });
+
+process.once('SIGTERM', () => process.exit(143));
 
 function removeFolders(): void {
   for (const folder of dataDirs.splice(0)) rmSync(folder, { recursive: true, force: true });
@@ -78,4 +80,14 @@ async function execute(url: string, text: string): Promise<void> {
   } finally {
     await client.end();
   }
+}
+
+/** A logger that keeps its lines. */
+export function recordingLog(): {
+  readonly log: Logger;
+  readonly lines: { readonly level: number; readonly msg: string }[];
+} {
+  const lines: { level: number; msg: string }[] = [];
+  const log = pino({ level: 'debug' }, { write: (line: string) => void lines.push(JSON.parse(line)) });
+  return { log, lines };
 }

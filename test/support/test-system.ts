@@ -55,12 +55,17 @@ export class TestSystem {
   /** Waits until these workers share that many rows as evenly as they go, each by its own last line. */
   async watching(workers: Iterable<ServiceProcess>, rows: number): Promise<void> {
     const list = [...workers];
-    const counts = () => list.map((worker) => Number(worker.lines.findLast(({ msg }) => msg === 'watching')?.count ?? 0));
+    const counts = () =>
+      list.map((worker) => Number(worker.lines.findLast(({ msg }) => msg === 'watching')?.count ?? 0));
     const isShared = () => {
       const sum = counts().reduce((total, count) => total + count, 0);
       return sum === rows && Math.max(...counts()) - Math.min(...counts()) <= 1;
     };
-    await eventually(`${rows} rows shared evenly by ${list.length} workers`, isShared, () => `they have ${counts().join(', ')}`);
+    await eventually(
+      `${rows} rows shared evenly by ${list.length} workers`,
+      isShared,
+      () => `they have ${counts().join(', ')}`,
+    );
   }
 
   async stop(): Promise<void> {

@@ -46,5 +46,10 @@ function tableUnder(page: string, heading: string): string {
   const lines = section.split('\n');
   const start = lines.findIndex((line) => line.startsWith('|---'));
   const rows = lines.slice(start + 1);
-  return rows.slice(0, rows.findIndex((line) => !line.startsWith('|'))).join('\n');
+  return rows
+    .slice(
+      0,
+      rows.findIndex((line) => !line.startsWith('|')),
+    )
+    .join('\n');
 }

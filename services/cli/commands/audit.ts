@@ -27,7 +27,9 @@ export async function auditTable(context: CommandContext, args: { readonly secon
       saidMs = nowMs;
       const { missed, double } = log.result();
       const seconds = Math.round((nowMs - startedMs) / 1000);
-      context.output.progress(`${seconds} of ${args.seconds} s: ${sample.rows.length} rows, ${missed} missed, ${double} double`);
+      context.output.progress(
+        `${seconds} of ${args.seconds} s: ${sample.rows.length} rows, ${missed} missed, ${double} double`,
+      );
     }
     const pauseMs = Math.max(SAMPLE_EVERY_MS, (sample.rows.length / ROWS_PER_SECOND) * 1000);
     await delay(Math.max(0, Math.min(pauseMs, endMs - nowMs)));
@@ -44,7 +46,8 @@ function describeAudit(result: AuditResult): string {
     `${result.missed} missed ticks, ${result.double} double ticks, ${result.unowned} rows without an owner`,
     `shares ${result.isUneven ? 'are UNEVEN' : 'are even'}: ${shares.map(([worker, rows]) => `${worker} ${rows}`).join(', ')}`,
   ];
-  if (result.exhausted > 0) lines.push(`${result.exhausted} rows cannot grow: their value is NULL or the largest integer`);
+  if (result.exhausted > 0)
+    lines.push(`${result.exhausted} rows cannot grow: their value is NULL or the largest integer`);
   if (result.worst.length === 0) return lines.join('\n');
   const rows = result.worst.map(({ id, slot, owner, missed, double }) => [id, slot, owner ?? 'nobody', missed, double]);
   return [...lines, formatTable(['row', 'slot', 'owner', 'missed', 'double'], rows)].join('\n');

@@ -28,7 +28,9 @@ export async function showOwner(context: CommandContext, args: { readonly id: st
       `  by ring ${snapshot.version}: ${bySnapshot ?? 'nobody'}`,
       `  by the fence: ${row.owner ?? 'nobody'}, last tick ${row.lastTick}`,
       `  the row itself says ${row.currentWorker ?? 'nobody'}, value ${row.value ?? 'NULL'}`,
-      agree ? 'ring and fence agree' : 'ring and fence disagree: a handover is under way, or the owner has not claimed it',
+      agree
+        ? 'ring and fence agree'
+        : 'ring and fence disagree: a handover is under way, or the owner has not claimed it',
     ].join('\n'),
   );
   return agree ? 0 : 1;

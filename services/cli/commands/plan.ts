@@ -20,7 +20,8 @@ export async function planRing(context: CommandContext, change: PlanChange): Pro
   const weights = change.rows === null ? counted : resize(counted, change.rows);
   const present = snapshot.workers.map(({ id }) => id);
   for (const id of change.leave) {
-    if (!present.includes(id)) throw new CommandError(`--leave ${id}: no such worker in the ring; it has ${present.join(', ')}`);
+    if (!present.includes(id))
+      throw new CommandError(`--leave ${id}: no such worker in the ring; it has ${present.join(', ')}`);
   }
   const staying = present.filter((id) => !change.leave.includes(id));
   const workers = [...staying, ...nameNewcomers(present, change.join)];
@@ -39,7 +40,10 @@ export async function planRing(context: CommandContext, change: PlanChange): Pro
     [
       `after ring ${snapshot.version}, with ${workers.length} workers and ${result.rows} rows:`,
       `${moved.rows} rows would move (at least ${moved.minimumRows} must), in ${moved.slots} slots`,
-      formatTable(['worker', 'rows now', 'rows then'], result.workers.map(({ id, before, after }) => [id, before, after])),
+      formatTable(
+        ['worker', 'rows now', 'rows then'],
+        result.workers.map(({ id, before, after }) => [id, before, after]),
+      ),
     ].join('\n'),
   );
   return 0;

@@ -1,0 +1,514 @@
+import assert from 'node:assert/strict';
+import { afterEach, before, beforeEach, describe, test } from 'node:test';
+import pg from 'pg';
+import { adoptTable, readAdoption } from '../../shared/postgres/adoption.ts';
+import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
+import { Fence } from '../../shared/postgres/fence.ts';
+import { addRows } from '../../shared/postgres/rows.ts';
+import { parseTableNames, TableError, type TableNames } from '../../shared/postgres/table.ts';
+import { TableWatch } from '../../shared/postgres/table-watch.ts';
+import { freshDatabase, recordingLog, sharedPostgres, type TestDatabase } from '../support/postgres-server.ts';
+
+const NAMES = parseTableNames({
+  table: 'public.work_items',
+  idColumn: 'id',
+  valueColumn: 'value',
+  workerColumn: 'currentworker',
+});
+const MAKE_PLAIN = 'CREATE TABLE public.work_items (id uuid PRIMARY KEY, value integer, currentworker text)';
+
+let server: { url: string };
+let database: TestDatabase;
+let link: PostgresLink;
+let admin: pg.Client;
+let records: ReturnType<typeof recordingLog>;
+
+before(async () => {
+  server = await sharedPostgres();
+});
+
+beforeEach(async () => {
+  database = await freshDatabase(server.url);
+  records = recordingLog();
+  link = await connect(database.url);
+  admin = await openClient(database.url);
+});
+
+afterEach(async () => {
+  await link.close();
+  await admin.end();
+  await database.drop();
+});
+
+const adopt = (slots = 16, names = NAMES) => adoptTable(link, { names, slots, log: records.log });
+const connect = (url: string) =>
+  connectPostgres({ connectionString: url, applicationName: 'test' }, { log: records.log });
+
+async function openClient(url: string): Promise<pg.Client> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  return client;
+}
+
+async function one<Value>(text: string, values: unknown[] = []): Promise<Value> {
+  return Object.values((await admin.query(text, values)).rows[0])[0] as Value;
+}
+
+/** Everything the catalog and the bookkeeping hold of us, with the transaction that wrote it. */
+async function readVersions(): Promise<unknown[]> {
+  const mine =
+    "(SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname IN ('scaler', 'public'))";
+  const { rows } = await admin.query(`
+    SELECT 'class' AS what, oid::text AS id, xmin::text, relfilenode::text AS more FROM pg_class WHERE oid IN ${mine}
+    UNION ALL SELECT 'attribute', attrelid || '/' || attnum, xmin::text, '' FROM pg_attribute WHERE attrelid IN ${mine}
+    UNION ALL SELECT 'index', indexrelid::text, xmin::text, '' FROM pg_index WHERE indrelid IN ${mine}
+    UNION ALL SELECT 'trigger', oid::text, xmin::text, '' FROM pg_trigger WHERE tgrelid IN ${mine}
+    UNION ALL SELECT 'function', oid::text, xmin::text, '' FROM pg_proc WHERE pronamespace = 'scaler'::regnamespace
+    UNION ALL SELECT 'schema', oid::text, xmin::text, '' FROM pg_namespace
+    UNION ALL SELECT 'migration', number::text, xmin::text, applied_at::text FROM scaler.migration
+    UNION ALL SELECT 'adoption', table_name, xmin::text, completed_at::text FROM scaler.adoption
+    UNION ALL SELECT 'slot', slot::text, xmin::text, '' FROM scaler.slot ORDER BY 1, 2`);
+  return rows;
+}
+
+async function errorOf(work: Promise<unknown>): Promise<TableError> {
+  try {
+    await work;
+  } catch (error) {
+    assert.ok(error instanceof TableError, `expected a TableError, got ${error}`);
+    return error;
+  }
+  throw new Error('expected a TableError, got none');
+}
+
+describe('adopting a table that does not exist', () => {
+  test('makes it, its slots and its index, and tells workers the number of slots', async () => {
+    assert.equal(await readAdoption(link, NAMES), null);
+    assert.deepEqual(await adopt(), { slots: 16 });
+    assert.deepEqual(await readAdoption(link, NAMES), { slots: 16 });
+    assert.equal(await one('SELECT count(*)::int FROM scaler.slot'), 16);
+    await admin.query('INSERT INTO public.work_items DEFAULT VALUES');
+    assert.equal(await one('SELECT value FROM public.work_items'), 0);
+    const options = await one<string[]>("SELECT reloptions FROM pg_class WHERE oid = 'public.work_items'::regclass");
+    assert.ok(options.includes('fillfactor=50'), String(options));
+  });
+
+  test('a second adoption writes nothing at all', async () => {
+    await adopt();
+    const versions = await readVersions();
+    await adopt();
+    await adopt(64);
+    assert.deepEqual(await readVersions(), versions);
+  });
+
+  test('the number of slots of the first adoption stays, and the log says so', async () => {
+    await adopt(16);
+    assert.deepEqual(await adopt(32), { slots: 16 });
+    assert.ok(records.lines.some(({ msg }) => /keeps the number of slots/.test(msg)));
+  });
+
+  test('a number of slots that is no power of two is refused', async () => {
+    for (const slots of [0, 3, -4, 1.5, 2 ** 21]) assert.equal((await errorOf(adopt(slots))).code, 'bad-slots');
+  });
+
+  test('several coordinators at once adopt it once', async () => {
+    const links = await Promise.all(Array.from({ length: 6 }, () => connect(database.url)));
+    try {
+      const adoptions = links.map((link) => adoptTable(link, { names: NAMES, slots: 16, log: records.log }));
+      assert.deepEqual(await Promise.all(adoptions), Array(6).fill({ slots: 16 }));
+      assert.equal(await one('SELECT count(*)::int FROM scaler.migration'), 5);
+    } finally {
+      await Promise.all(links.map((link) => link.close()));
+    }
+  });
+
+  test('its schema must exist', async () => {
+    const error = await errorOf(adopt(16, { ...NAMES, schema: 'elsewhere' }));
+    assert.equal(error.code, 'missing-schema');
+    assert.match(error.message, /CREATE SCHEMA "elsewhere"/);
+  });
+
+  test('names may hold anything', async () => {
+    const odd = `x" ; DROP TABLE ' \\ $$ ü`;
+    await admin.query(`CREATE SCHEMA ${pg.escapeIdentifier(odd)}`);
+    const quoted = (name: string) => `"${name.replaceAll('"', '""')}"`;
+    const names = parseTableNames({
+      table: `${quoted(odd)}.${quoted(`${odd}.T`)}`,
+      idColumn: quoted(`${odd}ID`),
+      valueColumn: quoted(`${odd}V`),
+      workerColumn: quoted(`${odd}W`),
+    });
+    await adopt(16, names);
+    await exerciseTable(names);
+    assert.deepEqual(await readAdoption(link, names), { slots: 16 });
+    const versions = await readVersions();
+    await adopt(16, names);
+    assert.deepEqual(await readVersions(), versions);
+  });
+
+  test('a name of 63 bytes leaves room for the index', async () => {
+    const names = { ...NAMES, table: `${'é'.repeat(31)}x` };
+    await adopt(16, names);
+    await exerciseTable(names);
+  });
+});
+
+/** Rows come, are ticked, change their ids, and go; the count follows. */
+async function exerciseTable(names: TableNames): Promise<void> {
+  const fence = new Fence(link, names, { slots: 16 });
+  const watch = new TableWatch(link, names, { slots: 16 });
+  const { at } = await watch.count();
+  assert.equal(await addRows(link, names, 50), 50);
+  const slots = Array.from({ length: 16 }, (_, slot) => slot);
+  await fence.claim({ worker: 'a', epoch: 1, version: 1, slots });
+  assert.equal((await fence.tick({ worker: 'a', tick: 7, slots })).rows, 50);
+  const { added, removed } = await watch.changesSince(at);
+  assert.deepEqual({ added, removed }, { added: 50, removed: 0 });
+  assert.equal((await fence.readIds({ slots })).length, 50);
+}
+
+describe('adopting a table that exists', () => {
+  test('keeps its rows and its file, and finds the rows by slot', async () => {
+    await admin.query(MAKE_PLAIN);
+    await admin.query('INSERT INTO public.work_items SELECT gen_random_uuid(), n FROM generate_series(1, 5000) n');
+    const file = await one("SELECT relfilenode::text FROM pg_class WHERE oid = 'public.work_items'::regclass");
+    await adopt();
+    assert.equal(await one("SELECT relfilenode::text FROM pg_class WHERE oid = 'public.work_items'::regclass"), file);
+    assert.equal(await one('SELECT sum(value)::int FROM public.work_items'), 12_502_500);
+    const { rows, weights } = await new TableWatch(link, NAMES, { slots: 16 }).count();
+    assert.equal(rows, 5000);
+    assert.equal(
+      weights.reduce((sum, weight) => sum + weight),
+      5000,
+    );
+  });
+
+  test('works while its rows are being written', async () => {
+    await admin.query(MAKE_PLAIN);
+    await admin.query('INSERT INTO public.work_items SELECT gen_random_uuid(), n FROM generate_series(1, 2000) n');
+    const writer = await openClient(database.url);
+    let isOver = false;
+    const writing = (async () => {
+      while (!isOver)
+        await writer.query(
+          'UPDATE public.work_items SET value = value + 1 WHERE id IN (SELECT id FROM public.work_items LIMIT 5)',
+        );
+    })();
+    await adopt();
+    isOver = true;
+    await writing;
+    await writer.end();
+    await exerciseEmptyable();
+  });
+
+  test('a broken index of an earlier attempt is made anew', async () => {
+    await admin.query(MAKE_PLAIN);
+    await admin.query('INSERT INTO public.work_items SELECT gen_random_uuid(), n FROM generate_series(1, 100) n');
+    await admin.query('CREATE INDEX work_items_scaler_slot ON public.work_items ((uuid_hash_extended(id, 0) & 15))');
+    await admin.query(
+      "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'public.work_items_scaler_slot'::regclass",
+    );
+    await adopt();
+    assert.equal(
+      await one("SELECT indisvalid FROM pg_index WHERE indexrelid = 'public.work_items_scaler_slot'::regclass"),
+      true,
+    );
+  });
+
+  test('an index for another number of slots is made anew', async () => {
+    await adopt(16);
+    await admin.query('DROP SCHEMA scaler CASCADE');
+    assert.deepEqual(await adopt(64), { slots: 64 });
+    assert.match(await one("SELECT pg_get_indexdef('public.work_items_scaler_slot'::regclass)"), /63/);
+  });
+
+  test('a table that was dropped after its adoption is made again, with all it needs', async () => {
+    await adopt();
+    await admin.query('DROP TABLE public.work_items');
+    assert.equal(await readAdoption(link, NAMES), null);
+    assert.deepEqual(await adopt(), { slots: 16 });
+    await exerciseTable(NAMES);
+  });
+
+  test('a lost trigger comes back', async () => {
+    await adopt();
+    await admin.query('DROP TRIGGER scaler_delete ON public.work_items');
+    await adopt();
+    assert.ok(records.lines.some(({ msg }) => /lost its slot index or its triggers/.test(msg)));
+    await exerciseTable(NAMES);
+  });
+
+  test('an adoption that was cut off goes on where it stopped, and until then workers wait', async () => {
+    await adopt();
+    await admin.query('UPDATE scaler.adoption SET completed_at = NULL');
+    await admin.query('DELETE FROM scaler.migration WHERE number > 2');
+    await admin.query('DROP INDEX public.work_items_scaler_slot');
+    assert.equal(await readAdoption(link, NAMES), null);
+    await adopt();
+    assert.deepEqual(await readAdoption(link, NAMES), { slots: 16 });
+    await exerciseTable(NAMES);
+  });
+
+  test('waits for a transaction that has the table locked, and says so', async () => {
+    await admin.query(MAKE_PLAIN);
+    await admin.query('BEGIN; LOCK TABLE public.work_items IN EXCLUSIVE MODE');
+    const adopting = adopt();
+    while (!records.lines.some(({ msg }) => /locked by somebody else/.test(msg)))
+      await new Promise((done) => setTimeout(done, 20));
+    await admin.query('COMMIT');
+    assert.deepEqual(await adopting, { slots: 16 });
+  });
+
+  test('an index on the value or worker column is warned of, in whatever form', async () => {
+    await admin.query(MAKE_PLAIN);
+    await admin.query('CREATE INDEX by_value ON public.work_items (value)');
+    await admin.query('CREATE INDEX by_length ON public.work_items (length(currentworker))');
+    await admin.query("CREATE INDEX by_id ON public.work_items (id) WHERE currentworker = 'x'");
+    await admin.query('ALTER TABLE public.work_items ADD CONSTRAINT odd UNIQUE (value, id)');
+    await adopt();
+    const warned = records.lines.filter(({ level, msg }) => level === 40 && /makes every tick write/.test(msg));
+    const indexes = warned.map((line) => (line as unknown as { index: string }).index);
+    assert.deepEqual(indexes.sort(), ['by_id', 'by_length', 'by_value', 'odd']);
+  });
+
+  test('a worker column too short for an id is warned of', async () => {
+    await admin.query('CREATE TABLE public.work_items (id uuid PRIMARY KEY, value integer, currentworker varchar(20))');
+    await adopt();
+    assert.ok(records.lines.some(({ level, msg }) => level === 40 && /up to 128 characters/.test(msg)));
+  });
+});
+
+async function exerciseEmptyable(): Promise<void> {
+  await admin.query('TRUNCATE public.work_items');
+  await exerciseTable(NAMES);
+}
+
+describe('a table that does not fit', () => {
+  const misfits: readonly (readonly [what: string, sql: string, code: string, says: RegExp])[] = [
+    ['a view', 'CREATE VIEW public.work_items AS SELECT 1', 'not-a-table', /it is a view/],
+    [
+      'a materialized view',
+      'CREATE MATERIALIZED VIEW public.work_items AS SELECT 1',
+      'not-a-table',
+      /materialized view/,
+    ],
+    [
+      'a partitioned table',
+      'CREATE TABLE public.work_items (id uuid) PARTITION BY HASH (id)',
+      'not-a-table',
+      /partitioned/,
+    ],
+    [
+      'a partition',
+      `CREATE TABLE p (id uuid PRIMARY KEY, value int, currentworker text) PARTITION BY HASH (id);
+       CREATE TABLE public.work_items PARTITION OF p FOR VALUES WITH (modulus 1, remainder 0)`,
+      'not-a-table',
+      /partition/,
+    ],
+    ['a parent', `${MAKE_PLAIN}; CREATE TABLE child () INHERITS (public.work_items)`, 'not-a-table', /inheritance/],
+    ['a sequence', 'CREATE SEQUENCE public.work_items', 'not-a-table', /sequence/],
+    [
+      'no id',
+      'CREATE TABLE public.work_items (value int, currentworker text)',
+      'missing-column',
+      /column id of type uuid/,
+    ],
+    [
+      'no value',
+      'CREATE TABLE public.work_items (id uuid PRIMARY KEY, currentworker text)',
+      'missing-column',
+      /--value-column/,
+    ],
+    [
+      'no worker',
+      'CREATE TABLE public.work_items (id uuid PRIMARY KEY, value int)',
+      'missing-column',
+      /ADD COLUMN currentworker text/,
+    ],
+    [
+      'a text id',
+      'CREATE TABLE public.work_items (id text PRIMARY KEY, value int, currentworker text)',
+      'wrong-column-type',
+      /uuid, it is text/,
+    ],
+    [
+      'a bigint value',
+      'CREATE TABLE public.work_items (id uuid PRIMARY KEY, value bigint, currentworker text)',
+      'wrong-column-type',
+      /it is bigint/,
+    ],
+    [
+      'a generated value',
+      'CREATE TABLE public.work_items (id uuid PRIMARY KEY, value int GENERATED ALWAYS AS (1) STORED, currentworker text)',
+      'wrong-column-type',
+      /generated integer/,
+    ],
+    [
+      'a json worker',
+      'CREATE TABLE public.work_items (id uuid PRIMARY KEY, value int, currentworker json)',
+      'wrong-column-type',
+      /it is json/,
+    ],
+    [
+      'no key',
+      'CREATE TABLE public.work_items (id uuid NOT NULL, value int, currentworker text)',
+      'no-primary-key',
+      /nothing keeps it unique/,
+    ],
+    [
+      'a nullable id',
+      'CREATE TABLE public.work_items (id uuid UNIQUE, value int, currentworker text)',
+      'no-primary-key',
+      /may be NULL/,
+    ],
+    [
+      'a key of two columns',
+      'CREATE TABLE public.work_items (id uuid, value int, currentworker text, PRIMARY KEY (id, value))',
+      'no-primary-key',
+      /ADD PRIMARY KEY/,
+    ],
+  ];
+
+  for (const [what, sql, code, says] of misfits) {
+    test(`is refused, and left alone: ${what}`, async () => {
+      await admin.query(sql);
+      const error = await errorOf(adopt());
+      assert.equal(error.code, code);
+      assert.match(error.message, says);
+      assert.equal(await one("SELECT count(*)::int FROM pg_namespace WHERE nspname = 'scaler'"), 0);
+    });
+  }
+
+  test('a unique index on an id that is never NULL will do', async () => {
+    await admin.query('CREATE TABLE public.work_items (id uuid NOT NULL UNIQUE, value int, currentworker varchar)');
+    assert.deepEqual(await adopt(), { slots: 16 });
+  });
+
+  test('a second table in the same database is refused, to coordinators and workers', async () => {
+    await adopt();
+    for (const names of [
+      { ...NAMES, table: 'others' },
+      { ...NAMES, value: 'amount' },
+    ]) {
+      for (const work of [() => adopt(16, names), () => readAdoption(link, names)]) {
+        const error = await errorOf(work());
+        assert.equal(error.code, 'adopted-otherwise');
+        assert.match(error.message, /public\.work_items \(id, value, currentworker\)/);
+      }
+    }
+  });
+});
+
+describe('a role without rights', () => {
+  let role: string;
+  let own: PostgresLink;
+
+  beforeEach(async () => {
+    role = `r${database.url.slice(-12)}`;
+    await admin.query(`CREATE ROLE ${role} LOGIN`);
+    await admin.query('REVOKE CREATE ON SCHEMA public FROM PUBLIC');
+    const url = new URL(database.url);
+    url.username = role;
+    own = await connect(url.href);
+  });
+
+  afterEach(async () => {
+    await own.close();
+    await admin.query(`DROP OWNED BY ${role}; DROP ROLE ${role}`);
+  });
+
+  /** Runs what each refusal asks for, and nothing else, until it works. */
+  async function followAdvice<Result>(work: () => Promise<Result>): Promise<{ result: Result; ran: string[] }> {
+    const ran: string[] = [];
+    for (let attempt = 0; attempt < 5; attempt += 1) {
+      try {
+        return { result: await work(), ran };
+      } catch (error) {
+        assert.ok(error instanceof TableError && error.code === 'missing-privilege', String(error));
+        const statements = /run: (.*);$/.exec(error.message)?.[1]?.split('; ') ?? [];
+        assert.notEqual(statements.length, 0, error.message);
+        for (const statement of statements) await admin.query(statement);
+        ran.push(...statements);
+      }
+    }
+    throw new Error(`still refused after ${ran.join('; ')}`);
+  }
+
+  test('a worker learns exactly what to grant, and can then work', async () => {
+    await adopt();
+    const { result, ran } = await followAdvice(() => readAdoption(own, NAMES));
+    assert.deepEqual(result, { slots: 16 });
+    assert.deepEqual([...new Set(ran)].sort(), [
+      `GRANT SELECT ON "public"."work_items" TO "${role}"`,
+      `GRANT SELECT ON scaler.adoption TO "${role}"`,
+      `GRANT SELECT, UPDATE ON scaler.slot TO "${role}"`,
+      `GRANT UPDATE ON "public"."work_items" TO "${role}"`,
+      `GRANT USAGE ON SCHEMA "scaler" TO "${role}"`,
+    ]);
+    const fence = new Fence(own, NAMES, { slots: 16 });
+    await addRows(link, NAMES, 10);
+    await fence.claim({ worker: 'a', epoch: 1, version: 1, slots: [1, 2, 3, 4] });
+    await fence.tick({ worker: 'a', tick: 1, slots: [1, 2, 3, 4] });
+    await fence.readIds({ slots: [1] });
+  });
+
+  test('a coordinator learns exactly what to grant, and can then make everything', async () => {
+    const { result, ran } = await followAdvice(() => adoptTable(own, { names: NAMES, slots: 16, log: records.log }));
+    assert.deepEqual(result, { slots: 16 });
+    assert.equal(ran.length, 2);
+    assert.match(
+      ran.join(),
+      new RegExp(`^GRANT CREATE ON DATABASE "test_\\w+" TO "${role}",GRANT CREATE ON SCHEMA "public" TO "${role}"$`),
+    );
+  });
+
+  test('a coordinator learns that it must belong to the owner of a table that exists', async () => {
+    await admin.query(`CREATE ROLE ${role}_app; ${MAKE_PLAIN}; ALTER TABLE public.work_items OWNER TO ${role}_app`);
+    try {
+      const { ran } = await followAdvice(() => adoptTable(own, { names: NAMES, slots: 16, log: records.log }));
+      assert.ok(ran.includes(`GRANT "${role}_app" TO "${role}"`), ran.join());
+    } finally {
+      await admin.query(`DROP OWNED BY ${role}_app; DROP ROLE ${role}_app`);
+    }
+  });
+
+  test('a coordinator beside the one that adopted learns what to grant, and can then lead', async () => {
+    await adopt();
+    const { result } = await followAdvice(() => adoptTable(own, { names: NAMES, slots: 16, log: records.log }));
+    assert.deepEqual(result, { slots: 16 });
+    const fence = new Fence(own, NAMES, { slots: 16 });
+    const watch = new TableWatch(own, NAMES, { slots: 16 });
+    const epoch = await fence.drawEpoch(3);
+    const { at } = await watch.count();
+    await watch.changesSince(at);
+    await watch.prune({ at, epoch });
+    await fence.newest();
+    await fence.owners();
+  });
+
+  test('who may only write rows needs no right on our schema', async () => {
+    await adopt();
+    const watch = new TableWatch(link, NAMES, { slots: 16 });
+    const { at } = await watch.count();
+    await admin.query(`GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON public.work_items TO ${role}`);
+    const url = new URL(database.url);
+    url.username = role;
+    const writer = await openClient(url.href);
+    await writer.query('SET search_path = pg_temp');
+    await writer.query('INSERT INTO public.work_items SELECT gen_random_uuid() FROM generate_series(1, 20)');
+    await writer.query('UPDATE public.work_items SET id = gen_random_uuid()');
+    await writer.query('DELETE FROM public.work_items WHERE id IN (SELECT id FROM public.work_items LIMIT 5)');
+    const change = await watch.changesSince(at);
+    assert.equal(change.added - change.removed, 15);
+    assert.deepEqual((await watch.count()).weights, sumDeltas(change.deltas));
+    await writer.query('TRUNCATE public.work_items');
+    assert.equal((await watch.changesSince(at)).recount, true);
+    await writer.end();
+  });
+
+  function sumDeltas(deltas: readonly { slot: number; delta: number }[]): Int32Array {
+    const weights = new Int32Array(16);
+    for (const { slot, delta } of deltas) weights[slot] = weights[slot]! + delta;
+    return weights;
+  }
+});
