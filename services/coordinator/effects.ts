@@ -55,7 +55,7 @@ export function performCoordinator(
           answer,
         }));
       case 'take-office':
-        return takeOffice(outside, effect.lapsedEpoch);
+        return takeOffice(outside, effect);
       case 'read-members':
         return liveness.entries().then(
           (entries) => ({ kind: 'members-read', entries }),
@@ -84,8 +84,8 @@ export function performCoordinator(
         );
       case 'read-changes':
         return table.changesSince(effect.since).then(
-          (change) => ({ kind: 'table-changed', change }),
-          () => ({ kind: 'table-changed', change: null }),
+          (change) => ({ kind: 'table-changed', since: effect.since, change }),
+          () => ({ kind: 'table-changed', since: effect.since, change: null }),
         );
       case 'prune-changes':
         return table.prune({ at: effect.at, epoch: effect.epoch }).then(nothing, nothing);
@@ -134,7 +134,11 @@ async function askProbe(link: NatsLink, subject: string, worker: string | null):
  * All that a leader must know. The epoch is drawn before the table is counted: from then on no former leader prunes
  * changes that this count has not seen.
  */
-async function takeOffice(outside: CoordinatorOutside, lapsedEpoch: number | null): Promise<CoordinatorEvent> {
+async function takeOffice(
+  outside: CoordinatorOutside,
+  effect: Extract<CoordinatorEffect, { kind: 'take-office' }>,
+): Promise<CoordinatorEvent> {
+  const { attempt, lapsedEpoch } = effect;
   const { fence, liveness, table } = outside;
   try {
     const [newest, order, drawn] = await Promise.all([readNewest(outside), fence.newest(), fence.lastEpoch()]);
@@ -145,9 +149,9 @@ async function takeOffice(outside: CoordinatorOutside, lapsedEpoch: number | nul
     const [slots, members, size] = await Promise.all([fence.owners(), liveness.entries(), table.count()]);
     const owners = slots.map(({ worker }) => worker);
     const office: Office = { epoch, newest, fence: { order, owners }, table: size, members };
-    return { kind: 'office-ready', office };
+    return { kind: 'office-ready', attempt, office };
   } catch (error) {
-    return { kind: 'office-failed', reason: describe(error) };
+    return { kind: 'office-failed', attempt, reason: describe(error) };
   }
 }
 

@@ -30,6 +30,7 @@ export interface LeadershipState {
 
 export interface LeadershipContext {
   readonly id: string;
+  readonly startedAt: string;
   /** What the key shall say: 0 until the epoch is drawn. */
   readonly epoch: number;
   readonly leaseTtlMs: number;
@@ -81,15 +82,17 @@ export function advanceLeadership(state: LeadershipState, context: LeadershipCon
   if (state.role === 'retired' || state.isReading || state.isWriting) return { state, effects: [], turn: null };
   const { key } = state;
   const { nowMs } = context;
+  if (key != null && state.absences >= 2) return campaign(state, key.revision, nowMs);
   const isSilent = nowMs - state.heardAtMs > context.leaseTtlMs;
   if (key === undefined || (key !== null && isSilent)) {
     if (nowMs < state.nextReadAtMs) return { state, effects: [], turn: null };
     return only({ ...state, isReading: true, nextReadAtMs: nowMs + READ_RETRY_MS }, { kind: 'read-leader' });
   }
   if (key === null) return campaign(state, null, nowMs);
-  // Mine, from before a lapse or a restart: nobody else holds it.
-  if (key.id === context.id) return campaign(state, key.revision, nowMs);
-  if (state.absences >= 2) return campaign(state, key.revision, nowMs);
+  // This very process', from before a lapse: nobody else holds it.
+  if (isOwn(key, context)) return campaign(state, key.revision, nowMs);
+  // Of my id, but another process: a probe would be answered by myself, so its silence must tell.
+  if (key.id === context.id) return { state, effects: [], turn: null };
   if (state.isProbing || nowMs < state.probeAtMs) return { state, effects: [], turn: null };
   const probing = { ...state, isProbing: true, probeAtMs: nowMs + PROBE_EVERY_MS };
   return only(probing, { kind: 'probe-leader', leader: key.id });
@@ -147,6 +150,15 @@ export function receiveWrite(
       if (state.role === 'retired') {
         return only(written, { kind: 'remove-leader', revision: write.outcome.revision });
       }
+      // Answered so late that the hold is over already: look again.
+      if (context.nowMs - write.sentMs > HOLD_SHARE * context.leaseTtlMs) {
+        const turn = state.role === 'holder' ? 'lost' : null;
+        return {
+          state: { ...written, role: 'standby', key: undefined, nextReadAtMs: context.nowMs },
+          effects: [],
+          turn,
+        };
+      }
       const held = {
         ...written,
         role: 'holder' as const,
@@ -179,8 +191,9 @@ export function letGo(
   state: LeadershipState,
   how: { readonly retire: boolean; readonly nowMs: number; readonly pauseMs: number },
 ): LeadershipStep {
-  const effects: CoordinatorEffect[] =
-    state.role === 'holder' ? [{ kind: 'remove-leader', revision: state.revision }] : [];
+  // With a renewal under way the revision is about to be another: the key is removed when its outcome is known.
+  const isKnown = state.role === 'holder' && !(how.retire && state.isWriting);
+  const effects: CoordinatorEffect[] = isKnown ? [{ kind: 'remove-leader', revision: state.revision }] : [];
   const role = how.retire ? 'retired' : 'standby';
   return {
     state: { ...state, role, key: undefined, nextWriteAtMs: how.nowMs + how.pauseMs },
@@ -205,9 +218,13 @@ export function leadershipWakeAtMs(state: LeadershipState, context: LeadershipCo
   }
   if (state.isReading || state.isWriting) return null;
   if (state.key === undefined) return state.nextReadAtMs;
-  if (state.key === null || state.key.id === context.id || state.absences >= 2) return state.nextWriteAtMs;
+  if (state.key === null || isOwn(state.key, context) || state.absences >= 2) return state.nextWriteAtMs;
   const silentAtMs = Math.max(state.heardAtMs + context.leaseTtlMs + 1, state.nextReadAtMs);
-  return earliest(silentAtMs, state.isProbing ? null : state.probeAtMs);
+  return earliest(silentAtMs, state.isProbing || state.key.id === context.id ? null : state.probeAtMs);
+}
+
+function isOwn(key: LeaderEntry, context: LeadershipContext): boolean {
+  return key.id === context.id && key.startedAt === context.startedAt;
 }
 
 function renewHold(state: LeadershipState, context: LeadershipContext): LeadershipStep {

@@ -1,5 +1,5 @@
 import { assertNever, earliest, type Step } from '../../shared/machine/machine.ts';
-import type { Assignment } from '../../shared/ring/assignment.ts';
+import { type Assignment, assign } from '../../shared/ring/assignment.ts';
 import { compareOrder, type Snapshot, toAssignment } from '../../shared/ring/snapshot.ts';
 import {
   advanceLeadership,
@@ -17,9 +17,8 @@ import {
   receiveWrite,
   STANDBY,
 } from './leadership.ts';
+import type { MembershipState, MembershipStep } from './member.ts';
 import {
-  type MembershipState,
-  type MembershipStep,
   receiveDeletion,
   receiveDisconnect,
   receiveEntries,
@@ -30,12 +29,14 @@ import {
   receiveRevision,
   restartLeases,
   startMembership,
-  sweepMembers,
 } from './membership.ts';
+import { sweepMembers } from './membership-sweep.ts';
 import {
   advancePlanner,
   announceTerm,
+  doubtPublish,
   finishPublish,
+  isPublishing,
   noteMemberChange,
   noteResize,
   type PlannerContext,
@@ -44,14 +45,7 @@ import {
   restorePublished,
   startPlanner,
 } from './planner.ts';
-import type {
-  CoordinatorConfig,
-  CoordinatorEffect,
-  CoordinatorEvent,
-  CoordinatorReport,
-  Office,
-  TableChange,
-} from './protocol.ts';
+import type { CoordinatorConfig, CoordinatorEffect, CoordinatorEvent, CoordinatorReport, Office } from './protocol.ts';
 import {
   advanceTable,
   distrustTable,
@@ -75,7 +69,10 @@ export interface CoordinatorState {
   readonly config: CoordinatorConfig;
   readonly isStopped: boolean;
   readonly leadership: LeadershipState;
-  readonly isTakingOffice: boolean;
+  /** Number of the attempt under way; null: none. Answers to earlier attempts are old news. */
+  readonly officeAttempt: number | null;
+  readonly attempts: number;
+  readonly isLeaving: boolean;
   readonly term: Term | null;
   /** The last term's epoch, to be resumed where nobody led since. */
   readonly lapsedEpoch: number | null;
@@ -88,8 +85,11 @@ interface Term {
   readonly table: TableState;
   readonly planner: PlannerState;
   readonly membersRead: { readonly startedMs: number | null; readonly nextAtMs: number };
-  /** The stream's newest is looked at now and then, and at once when a publish went without an answer. */
-  readonly newestRead: { readonly isBusy: boolean; readonly nextAtMs: number };
+  /**
+   * The stream's newest is looked at now and then, and at once when a publish went without an answer. Stale: something was
+   * published, or fell in doubt, since the read under way began, so its answer says nothing.
+   */
+  readonly newestRead: { readonly isBusy: boolean; readonly isStale: boolean; readonly nextAtMs: number };
 }
 
 interface Change {
@@ -108,7 +108,9 @@ export function startCoordinator(config: CoordinatorConfig): CoordinatorState {
     config,
     isStopped: false,
     leadership: STANDBY,
-    isTakingOffice: false,
+    officeAttempt: null,
+    attempts: 0,
+    isLeaving: false,
     term: null,
     lapsedEpoch: null,
     reconnectedAtMs: Number.NEGATIVE_INFINITY,
@@ -156,9 +158,9 @@ function handle(state: CoordinatorState, event: CoordinatorEvent, nowMs: number)
     case 'leader-written':
       return finishLeaderWrite(state, event, nowMs);
     case 'office-ready':
-      return takeOffice(state, event.office, nowMs);
+      return event.attempt === state.officeAttempt ? takeOffice(state, event.office, nowMs) : only(state);
     case 'office-failed':
-      return declineOffice(state, event.reason, nowMs);
+      return event.attempt === state.officeAttempt ? declineOffice(state, event.reason, nowMs) : only(state);
     case 'reconnected': {
       const leadership = forgetKey(state.leadership, nowMs);
       const reconnected = { ...state, leadership, reconnectedAtMs: nowMs };
@@ -170,8 +172,7 @@ function handle(state: CoordinatorState, event: CoordinatorEvent, nowMs: number)
         letGo(state.leadership, { retire: true, nowMs, pauseMs: 0 }),
         'asked to leave',
       );
-      const stop: CoordinatorEffect = { kind: 'stop', code: 0, reason: 'asked to leave' };
-      return { state: { ...left.state, isStopped: true }, effects: [...left.effects, stop] };
+      return { state: { ...left.state, isLeaving: true }, effects: left.effects };
     }
     default:
       return inTerm(state, (term) => handleInTerm(term, event, { state, nowMs }), nowMs);
@@ -234,14 +235,18 @@ function handleInTerm(
     case 'table-counted':
       return takeTable(term, receiveCount(term.table, event.table, nowMs), nowMs);
     case 'table-changed':
-      return finishTableRead(term, event.change, nowMs);
+      return finishTableRead(term, event, nowMs);
     case 'snapshot-published':
-      return finishPublishing(term, finishPublish(term.planner, event));
+      return finishPublishing(term, finishPublish(term.planner, event), nowMs);
     case 'snapshot-refused':
-      return { term, effects: [], refusal: event.reason };
+      return isPublishing(term.planner, event.order) ? { term, effects: [], refusal: event.reason } : unchanged(term);
     case 'snapshot-failed':
       return {
-        term: { ...term, newestRead: { isBusy: false, nextAtMs: nowMs } },
+        term: {
+          ...term,
+          planner: doubtPublish(term.planner, event.order),
+          newestRead: { ...term.newestRead, isStale: true, nextAtMs: nowMs },
+        },
         effects: [{ kind: 'report', report: { kind: 'publish-failed', reason: event.reason } }],
       };
     case 'newest-read':
@@ -252,7 +257,9 @@ function handleInTerm(
 }
 
 function advance(state: CoordinatorState, nowMs: number): Change {
-  if (state.isStopped) return only(state);
+  if (state.isLeaving && !state.leadership.isWriting) {
+    return { state: { ...state, isStopped: true }, effects: [{ kind: 'stop', code: 0, reason: 'asked to leave' }] };
+  }
   const led = takeLeadership(state, advanceLeadership(state.leadership, leadershipContext(state, nowMs)), '');
   const worked = inTerm(led.state, (term) => advanceTerm(term, state.config, nowMs));
   return { state: worked.state, effects: [...led.effects, ...worked.effects] };
@@ -266,14 +273,15 @@ function advanceTerm(term: Term, config: CoordinatorConfig, nowMs: number): Term
     effects.push({ kind: 'read-members' });
   }
   if (!next.newestRead.isBusy && nowMs >= next.newestRead.nextAtMs) {
-    next = { ...next, newestRead: { isBusy: true, nextAtMs: nowMs } };
+    next = { ...next, newestRead: { isBusy: true, isStale: false, nextAtMs: nowMs } };
     effects.push({ kind: 'read-newest' });
   }
   const members = takeMembers(next, sweepMembers(next.membership, { leaseTtlMs: config.leaseTtlMs, nowMs }), nowMs);
   const table = takeTable(members.term, advanceTable(members.term.table, nowMs), nowMs);
   const planned = advancePlanner(table.term.planner, plannerContext(table.term, config, nowMs));
+  const newestRead = { ...table.term.newestRead, isStale: table.term.newestRead.isStale || planned.effects.length > 0 };
   return {
-    term: { ...table.term, planner: planned.state },
+    term: { ...table.term, planner: planned.state, newestRead },
     effects: [...effects, ...members.effects, ...table.effects, ...planned.effects],
   };
 }
@@ -312,28 +320,32 @@ function takeLeadership(state: CoordinatorState, step: LeadershipStep, reason: s
   const next = { ...state, leadership: step.state };
   if (step.turn === null) return { state: next, effects: step.effects };
   if (step.turn === 'won') {
-    const effects: CoordinatorEffect[] = [...step.effects, { kind: 'take-office', lapsedEpoch: state.lapsedEpoch }];
-    return { state: { ...next, isTakingOffice: true }, effects };
+    const attempt = state.attempts + 1;
+    const takeOffice: CoordinatorEffect = { kind: 'take-office', attempt, lapsedEpoch: state.lapsedEpoch };
+    return { state: { ...next, attempts: attempt, officeAttempt: attempt }, effects: [...step.effects, takeOffice] };
   }
-  const lapsedEpoch = state.term?.epoch ?? state.lapsedEpoch;
   return {
-    state: { ...next, isTakingOffice: false, term: null, lapsedEpoch },
+    state: { ...next, officeAttempt: null, term: null, lapsedEpoch: resumableEpoch(state) },
     effects: [...step.effects, { kind: 'report', report: { kind: 'stepped-down', reason } }],
   };
 }
 
+/** A term whose last publish is in doubt is not gone on with: workers may have heard what the stream does not hold. */
+function resumableEpoch({ term, lapsedEpoch }: CoordinatorState): number | null {
+  if (term === null) return lapsedEpoch;
+  return term.planner.publishing === null ? term.epoch : null;
+}
+
 function takeOffice(state: CoordinatorState, office: Office, nowMs: number): Change {
-  if (!state.isTakingOffice || state.leadership.role !== 'holder') return only(state);
-  const { leaseTtlMs } = state.config;
+  if (state.leadership.role !== 'holder') return only(state);
+  const { leaseTtlMs, slots } = state.config;
   const { snapshot, sequence } = office.newest;
   const { order } = office.fence;
   const isResumed = office.epoch === state.lapsedEpoch && snapshot?.epoch === office.epoch;
-  const isFenceAhead = order !== null && (snapshot === null || compareOrder(order, snapshot) > 0);
-  const base = isFenceAhead
-    ? assignmentOfFence(office.fence.owners)
-    : snapshot === null
-      ? null
-      : toAssignment(snapshot);
+  // A snapshot of another number of slots is another table's: the stream was not made for this one.
+  const own = snapshot?.slots === slots ? snapshot : null;
+  const isFenceAhead = order !== null && (own === null || compareOrder(order, own) > 0);
+  const base = isFenceAhead ? assignmentOfFence(office) : own === null ? null : toAssignment(own);
   const version = Math.max(snapshot?.version ?? 0, order?.version ?? 0);
   const members = startMembership(office.members, base?.workers ?? [], nowMs);
   const planner = startPlanner({ epoch: office.epoch, version, sequence, base });
@@ -341,9 +353,9 @@ function takeOffice(state: CoordinatorState, office: Office, nowMs: number): Cha
     epoch: office.epoch,
     membership: members.state,
     table: startTable(office.table, nowMs),
-    planner: noteResize({ ...planner, published: isResumed ? snapshot : null }, office.table.weights, nowMs),
+    planner: noteResize({ ...planner, published: isResumed ? own : null }, office.table.weights, nowMs),
     membersRead: { startedMs: null, nextAtMs: nowMs + MEMBERS_EVERY_MS },
-    newestRead: { isBusy: false, nextAtMs: nowMs + NEWEST_EVERY_MS },
+    newestRead: { isBusy: false, isStale: false, nextAtMs: nowMs + NEWEST_EVERY_MS },
   };
   const joined = takeMembers(begun, members, nowMs);
   // Just reconnected, like everybody: who is missing may only be slower than this one.
@@ -360,7 +372,7 @@ function takeOffice(state: CoordinatorState, office: Office, nowMs: number): Cha
   return {
     state: {
       ...state,
-      isTakingOffice: false,
+      officeAttempt: null,
       lapsedEpoch: null,
       term: announced === null ? term : { ...term, planner: announced.state },
     },
@@ -369,11 +381,10 @@ function takeOffice(state: CoordinatorState, office: Office, nowMs: number): Cha
 }
 
 function declineOffice(state: CoordinatorState, reason: string, nowMs: number): Change {
-  if (!state.isTakingOffice) return only(state);
   const step = letGo(state.leadership, { retire: false, nowMs, pauseMs: OFFICE_PAUSE_MS });
   const report: CoordinatorReport = { kind: 'office-failed', reason };
   return {
-    state: { ...state, leadership: step.state, isTakingOffice: false },
+    state: { ...state, leadership: step.state, officeAttempt: null },
     effects: [...step.effects, { kind: 'report', report }],
   };
 }
@@ -404,7 +415,13 @@ function takeTable(term: Term, step: TableStep, nowMs: number): TermChange {
 }
 
 /** What this term has counted is not needed again: every later term counts for itself. */
-function finishTableRead(term: Term, change: TableChange | null, nowMs: number): TermChange {
+function finishTableRead(
+  term: Term,
+  { since, change }: Extract<CoordinatorEvent, { kind: 'table-changed' }>,
+  nowMs: number,
+): TermChange {
+  // A former term's question: its answer would be counted twice.
+  if (since !== term.table.size.at) return unchanged(term);
   const read = takeTable(term, receiveChange(term.table, change, nowMs), nowMs);
   if (change === null || (change.deltas.length === 0 && !change.recount)) return read;
   return { ...read, effects: [...read.effects, { kind: 'prune-changes', at: change.at, epoch: term.epoch }] };
@@ -421,7 +438,9 @@ function finishMembersRead(
   return takeMembers(next, receiveEntries(next.membership, entries, { startedMs, nowMs }), nowMs);
 }
 
-function finishPublishing(term: Term, planner: PlannerState): TermChange {
+function finishPublishing(term: Term, settled: PlannerState, nowMs: number): TermChange {
+  // Rows that came or went meanwhile were held against the assignment before this one.
+  const planner = noteResize(settled, term.table.size.weights, nowMs);
   const isNew = planner.published !== null && planner.published !== term.planner.published;
   const effects: CoordinatorEffect[] = isNew
     ? [{ kind: 'report', report: { kind: 'published', snapshot: planner.published } }]
@@ -431,8 +450,8 @@ function finishPublishing(term: Term, planner: PlannerState): TermChange {
 
 /**
  * What the stream holds decides. A later epoch, even one whose holder lost the race for the key, ends this term: its
- * snapshots may have reached workers, who would order ours below. A publish in doubt was stored, or is planned
- * anew; and where the snapshot in force is gone from the stream, it is put back.
+ * snapshots may have reached workers, who would order ours below. A publish in doubt was stored, or is sent
+ * again; and where the snapshot in force is gone from the stream, it is put back.
  */
 function finishNewestRead(
   term: Term,
@@ -440,17 +459,15 @@ function finishNewestRead(
   nowMs: number,
 ): TermChange {
   const { newest, lastEpoch } = event;
-  const isInDoubt = term.planner.publishing !== null;
-  const retryMs = isInDoubt ? NEWEST_RETRY_MS : NEWEST_EVERY_MS;
-  const read = {
-    ...term,
-    newestRead: { isBusy: false, nextAtMs: nowMs + (newest === null ? retryMs : NEWEST_EVERY_MS) },
-  };
+  const isInDoubt = term.planner.publishing?.isInDoubt === true;
+  const isUseless = newest === null || term.newestRead.isStale;
+  const pauseMs = isInDoubt && isUseless ? NEWEST_RETRY_MS : NEWEST_EVERY_MS;
+  const read = { ...term, newestRead: { isBusy: false, isStale: false, nextAtMs: nowMs + pauseMs } };
   const epoch = Math.max(lastEpoch ?? 0, newest?.snapshot?.epoch ?? 0);
   if (epoch > term.epoch) return { term: read, effects: [], refusal: `epoch ${epoch} has been drawn since` };
-  if (newest === null) return unchanged(read);
+  if (newest === null || isUseless || (term.planner.publishing !== null && !isInDoubt)) return unchanged(read);
   const step = isInDoubt ? resolvePublish(term.planner, newest) : restorePublished(term.planner, newest);
-  const settled = finishPublishing(read, step.state);
+  const settled = finishPublishing(read, step.state, nowMs);
   return { ...settled, effects: [...settled.effects, ...step.effects] };
 }
 
@@ -462,11 +479,14 @@ function blind(term: Term, leaseTtlMs: number, nowMs: number): Term {
   };
 }
 
-/** The stream is lost: the fence still knows who had what. */
-function assignmentOfFence(owners: readonly (string | null)[]): Assignment {
+/** The stream is lost: the fence still knows who had what. Slots that nobody has claimed yet are shared out among them. */
+function assignmentOfFence({ fence: { owners }, table }: Office): Assignment | null {
   const workers = [...new Set(owners.filter((owner) => owner !== null))].sort();
+  if (workers.length === 0) return null;
   const indexes = new Map(workers.map((worker, index) => [worker, index]));
-  return { workers, owners: Int32Array.from(owners, (owner) => (owner === null ? -1 : (indexes.get(owner) ?? -1))) };
+  const claimed = Int32Array.from(owners, (owner) => (owner === null ? -1 : (indexes.get(owner) ?? -1)));
+  const previous: Assignment = { workers, owners: claimed };
+  return claimed.includes(-1) ? assign({ weights: table.weights, workers, previous }) : previous;
 }
 
 function plannerContext(term: Term, config: CoordinatorConfig, nowMs: number): PlannerContext {
@@ -479,8 +499,8 @@ function plannerContext(term: Term, config: CoordinatorConfig, nowMs: number): P
 }
 
 function leadershipContext(state: CoordinatorState, nowMs: number): LeadershipContext {
-  const { id, leaseTtlMs, heartbeatMs } = state.config;
-  return { id, epoch: state.term?.epoch ?? 0, leaseTtlMs, heartbeatMs, nowMs };
+  const { id, startedAt, leaseTtlMs, heartbeatMs } = state.config;
+  return { id, startedAt, epoch: state.term?.epoch ?? 0, leaseTtlMs, heartbeatMs, nowMs };
 }
 
 function withLeadership(state: CoordinatorState, leadership: LeadershipState): Change {

@@ -1,7 +1,19 @@
 import type { Liveness } from '../../shared/nats/liveness.ts';
 import type { LivenessEntry } from '../../shared/nats/liveness-bucket.ts';
-import type { Evidence } from '../../shared/ring/snapshot.ts';
-import type { CoordinatorEffect, MemberChange, ProbeAnswer } from './protocol.ts';
+import {
+  addMember,
+  type Member,
+  type MembershipState,
+  type MembershipStep,
+  type MembershipTiming,
+  newMember,
+  nothing,
+  readKey,
+  removeMember,
+  retryLater,
+  type Suspicion,
+} from './member.ts';
+import type { MemberChange, ProbeAnswer } from './protocol.ts';
 
 /**
  * Who is alive? The liveness bucket is the only truth; evidence only makes it come sooner.
@@ -12,59 +24,10 @@ import type { CoordinatorEffect, MemberChange, ProbeAnswer } from './protocol.ts
  * Intuition for the guards: when one light in the street goes out, its bulb broke. When all go out, or when I have just
  * opened my eyes, it is I who cannot see.
  *
- * The records of `members` are owned by this machine and updated in place: a copy of the map for each heartbeat would
- * cost the square of the number of workers.
+ * What is heard comes in here; what the clock alone says is found by `sweepMembers`.
  */
-export interface MembershipState {
-  readonly members: ReadonlyMap<string, Member>;
-  /** Workers put out for standing still, by the tick at which they stood: they are back when it moves. */
-  readonly benched: ReadonlyMap<string, number>;
-  /** When each lately departed worker was found gone, ms: a read of the bucket that began before that tells old news. */
-  readonly departed: ReadonlyMap<string, number>;
-  /** No silence counts before this: a reconnect, or a gap in our own acknowledgements, made us blind. */
-  readonly blindUntilMs: number;
-  readonly sweepAtMs: number;
-}
-
-interface Member {
-  readonly id: string;
-  /** Of the newest put known to be stored; null: heard only. */
-  revision: number | null;
-  heardAtMs: number;
-  tick: number;
-  tickMovedAtMs: number;
-  probeAtMs: number;
-  isProbing: boolean;
-  suspicion: Suspicion | null;
-}
-
-interface Suspicion {
-  readonly evidence: Evidence;
-  readonly awaits: 'second-probe' | 'key' | 'deletion' | 'retry';
-  readonly retryAtMs: number;
-}
-
-export interface MembershipTiming {
-  readonly leaseTtlMs: number;
-  readonly nowMs: number;
-}
-
-export interface MembershipStep {
-  readonly state: MembershipState;
-  readonly effects: readonly CoordinatorEffect[];
-  readonly changes: readonly MemberChange[];
-}
-
-const SWEEP_EVERY_MS = 25;
-const PROBE_EVERY_MS = 250;
-/** All probes together: at most this many a second, however many workers there are. */
-const PROBES_PER_SECOND = 500;
-const KEY_RETRY_MS = 250;
 /** Longer than any read of the bucket takes. */
 const DEPARTED_KEPT_MS = 60_000;
-const NOT_TICKING_AFTER_MS = 5_000;
-/** Others' ticks must have moved within this: else it is Postgres that stands still, not the worker. */
-const OTHERS_TICK_WITHIN_MS = 2_000;
 
 /** A new leader's view: what the bucket holds, and for the last snapshot's other workers a lease from now on. */
 export function startMembership(
@@ -124,11 +87,12 @@ export function receiveHeartbeat(state: MembershipState, value: Liveness, nowMs:
   const member = state.members.get(value.id);
   if (member === undefined) return addMember(state, value, nowMs);
   member.heardAtMs = nowMs;
-  if (value.tick !== member.tick) {
+  const isMoving = value.tick !== member.tick;
+  if (isMoving) {
     member.tick = value.tick;
     member.tickMovedAtMs = nowMs;
   }
-  if (member.suspicion?.evidence === 'lease-expired' && member.suspicion.awaits !== 'deletion') member.suspicion = null;
+  if (member.suspicion !== null && isRefuted(member.suspicion, { isMoving })) member.suspicion = null;
   return nothing(state);
 }
 
@@ -144,6 +108,9 @@ export function receiveRemoval(
   const { revision, nowMs } = told;
   const member = state.members.get(worker);
   if (member === undefined) return nothing(state);
+  // Our own deletion, told of before its outcome came: the evidence it was done on counts.
+  const { suspicion } = member;
+  if (suspicion?.awaits === 'deletion') return removeMember(state, worker, { evidence: suspicion.evidence, nowMs });
   if (revision !== null && (member.revision === null || revision <= member.revision)) return nothing(state);
   return removeMember(state, worker, { evidence: 'left', nowMs });
 }
@@ -221,45 +188,6 @@ export function restartLeases(state: MembershipState, timing: MembershipTiming):
   return { ...state, blindUntilMs: timing.nowMs + timing.leaseTtlMs };
 }
 
-/** Looks through all members for deadlines that passed. Cheap enough for every 25 ms, too dear for every event. */
-export function sweepMembers(state: MembershipState, timing: MembershipTiming): MembershipStep {
-  const { nowMs, leaseTtlMs } = timing;
-  if (nowMs < state.sweepAtMs) return nothing(state);
-  const effects: CoordinatorEffect[] = [];
-  const members = [...state.members.values()];
-  const silent = members.filter((member) => nowMs - member.heardAtMs > leaseTtlMs);
-  const isMassSilence = members.length > 1 && silent.length * 2 > members.length;
-  const patienceMs = isMassSilence ? 2 * leaseTtlMs : leaseTtlMs;
-  const probeEveryMs = Math.max(PROBE_EVERY_MS, (members.length * 1000) / PROBES_PER_SECOND);
-  for (const member of members) {
-    if (member.suspicion?.awaits === 'retry' && nowMs >= member.suspicion.retryAtMs) {
-      effects.push(...readKey(state, member, member.suspicion.evidence).effects);
-    } else if (member.suspicion === null && nowMs >= state.blindUntilMs) {
-      const evidence = accuse(member, members, { patienceMs, nowMs });
-      if (evidence !== null) effects.push(...readKey(state, member, evidence).effects);
-    }
-    if (!member.isProbing && nowMs >= member.probeAtMs) {
-      member.isProbing = true;
-      member.probeAtMs = nowMs + probeEveryMs;
-      effects.push({ kind: 'probe-worker', worker: member.id });
-    }
-  }
-  return { state: { ...state, sweepAtMs: nowMs + SWEEP_EVERY_MS }, effects, changes: [] };
-}
-
-/** What the clock alone says against a member. */
-function accuse(
-  member: Member,
-  members: readonly Member[],
-  timing: { readonly patienceMs: number; readonly nowMs: number },
-): Evidence | null {
-  const { nowMs } = timing;
-  if (nowMs - member.heardAtMs > timing.patienceMs) return 'lease-expired';
-  if (nowMs - member.tickMovedAtMs <= NOT_TICKING_AFTER_MS) return null;
-  const doOthersTick = members.some((other) => other !== member && nowMs - other.tickMovedAtMs < OTHERS_TICK_WITHIN_MS);
-  return doOthersTick ? 'not-ticking' : null;
-}
-
 function probeAgain(state: MembershipState, member: Member): MembershipStep {
   member.suspicion = { evidence: 'connection-closed', awaits: 'second-probe', retryAtMs: Number.POSITIVE_INFINITY };
   member.isProbing = true;
@@ -271,22 +199,6 @@ function probeAgain(state: MembershipState, member: Member): MembershipStep {
     ],
     changes: [],
   };
-}
-
-function readKey(state: MembershipState, member: Member, evidence: Evidence): MembershipStep {
-  const effects: CoordinatorEffect[] = [{ kind: 'read-key', worker: member.id }];
-  if (member.suspicion === null) {
-    effects.unshift({ kind: 'report', report: { kind: 'member-suspected', worker: member.id, evidence } });
-  }
-  member.suspicion = { evidence, awaits: 'key', retryAtMs: Number.POSITIVE_INFINITY };
-  return { state, effects, changes: [] };
-}
-
-function retryLater(state: MembershipState, member: Member, nowMs: number): MembershipStep {
-  if (member.suspicion !== null) {
-    member.suspicion = { ...member.suspicion, awaits: 'retry', retryAtMs: nowMs + KEY_RETRY_MS };
-  }
-  return nothing(state);
 }
 
 function clear(
@@ -305,55 +217,12 @@ function clear(
   };
 }
 
-function addMember(state: MembershipState, value: Liveness, nowMs: number): MembershipStep {
-  const member = { ...newMember(value.id, nowMs), tick: value.tick };
-  const members = new Map(state.members).set(value.id, member);
-  const benched = without(state.benched, value.id);
-  return { state: { ...state, members, benched }, effects: [], changes: [{ kind: 'joined', worker: value.id }] };
-}
-
-function removeMember(
-  state: MembershipState,
-  worker: string,
-  found: { readonly evidence: Evidence; readonly nowMs: number },
-): MembershipStep {
-  const member = state.members.get(worker);
-  if (member === undefined) return nothing(state);
-  const { evidence, nowMs } = found;
-  const members = without(state.members, worker);
-  const departed = new Map(state.departed).set(worker, nowMs);
-  const benched = evidence === 'not-ticking' ? new Map(state.benched).set(worker, member.tick) : state.benched;
-  return {
-    state: { ...state, members, benched, departed },
-    effects: [],
-    changes: [{ kind: 'left', worker, evidence }],
-  };
-}
-
-function newMember(id: string, nowMs: number): Member {
-  return {
-    id,
-    revision: null,
-    heardAtMs: nowMs,
-    tick: 0,
-    tickMovedAtMs: nowMs,
-    probeAtMs: nowMs,
-    isProbing: false,
-    suspicion: null,
-  };
-}
-
 function forgetOld(departed: ReadonlyMap<string, number>, nowMs: number): ReadonlyMap<string, number> {
   return new Map([...departed].filter(([, atMs]) => nowMs - atMs < DEPARTED_KEPT_MS));
 }
 
-function without<Value>(map: ReadonlyMap<string, Value>, key: string): ReadonlyMap<string, Value> {
-  if (!map.has(key)) return map;
-  const copy = new Map(map);
-  copy.delete(key);
-  return copy;
-}
-
-function nothing(state: MembershipState): MembershipStep {
-  return { state, effects: [], changes: [] };
+/** Does a renewal speak against the suspicion? Once the deletion is under way its outcome decides. */
+function isRefuted(suspicion: Suspicion, renewal: { readonly isMoving: boolean }): boolean {
+  if (suspicion.awaits === 'deletion') return false;
+  return suspicion.evidence === 'lease-expired' || (suspicion.evidence === 'not-ticking' && renewal.isMoving);
 }

@@ -19,7 +19,14 @@ export interface PlannerState {
   readonly published: Snapshot | null;
   readonly causes: readonly Cause[];
   readonly planAtMs: number | null;
-  readonly publishing: { readonly snapshot: Snapshot; readonly assignment: Assignment } | null;
+  readonly publishing: Publishing | null;
+}
+
+interface Publishing {
+  readonly snapshot: Snapshot;
+  readonly assignment: Assignment;
+  /** It went without an answer: stored or not. */
+  readonly isInDoubt: boolean;
 }
 
 export interface PlannerContext {
@@ -73,7 +80,7 @@ export function restorePublished(
   const { published, assignment } = state;
   if (published === null || assignment === null || state.publishing !== null) return { state, effects: [] };
   if (newest.snapshot !== null && compareOrder(newest.snapshot, published) >= 0) return { state, effects: [] };
-  return send({ ...state, sequence: newest.sequence }, { snapshot: published, assignment });
+  return send({ ...state, sequence: newest.sequence }, { snapshot: published, assignment, isInDoubt: false });
 }
 
 export function noteMemberChange(state: PlannerState, change: MemberChange, nowMs: number): PlannerState {
@@ -107,7 +114,7 @@ export function finishPublish(
   done: { readonly order: Order; readonly sequence: number },
 ): PlannerState {
   const { publishing } = state;
-  if (publishing === null || publishing.snapshot.version !== done.order.version) return state;
+  if (publishing === null || compareOrder(publishing.snapshot, done.order) !== 0) return state;
   return {
     ...state,
     sequence: done.sequence,
@@ -117,17 +124,28 @@ export function finishPublish(
   };
 }
 
+export function doubtPublish(state: PlannerState, order: Order): PlannerState {
+  return isPublishing(state, order) && state.publishing !== null
+    ? { ...state, publishing: { ...state.publishing, isInDoubt: true } }
+    : state;
+}
+
+/** Is it this very snapshot's outcome that is awaited? Answers of former terms and of settled publishes are old news. */
+export function isPublishing(state: PlannerState, order: Order): boolean {
+  return state.publishing !== null && compareOrder(state.publishing.snapshot, order) === 0;
+}
+
 /** Not known to be stored: after what the stream holds now it is taken as published, or the very same is sent again. */
 export function resolvePublish(
   state: PlannerState,
   newest: { readonly sequence: number; readonly snapshot: Snapshot | null },
 ): PlannerStep {
   const { publishing } = state;
-  if (publishing === null) return { state, effects: [] };
+  if (publishing === null || !publishing.isInDoubt) return { state, effects: [] };
   if (newest.snapshot !== null && compareOrder(newest.snapshot, publishing.snapshot) === 0) {
     return { state: finishPublish(state, { order: publishing.snapshot, sequence: newest.sequence }), effects: [] };
   }
-  return send({ ...state, sequence: newest.sequence }, publishing);
+  return send({ ...state, sequence: newest.sequence }, { ...publishing, isInDoubt: false });
 }
 
 function noteCause(state: PlannerState, cause: Cause, nowMs: number): PlannerState {
@@ -140,10 +158,10 @@ function publish(state: PlannerState, next: Assignment, cause: Cause, context: P
   const order = { epoch: state.epoch, version: state.version + 1 };
   const snapshot = makeSnapshot({ order, at, cause, assignment: next, weights, moved });
   // The version is used up even if the publish fails: no two different snapshots ever carry one (epoch, version).
-  return send({ ...state, version: order.version }, { snapshot, assignment: next });
+  return send({ ...state, version: order.version }, { snapshot, assignment: next, isInDoubt: false });
 }
 
-function send(state: PlannerState, publishing: NonNullable<PlannerState['publishing']>): PlannerStep {
+function send(state: PlannerState, publishing: Publishing): PlannerStep {
   return {
     state: { ...state, publishing },
     effects: [{ kind: 'publish-snapshot', snapshot: publishing.snapshot, expectedSequence: state.sequence }],

@@ -65,8 +65,8 @@ export type CoordinatorEvent =
   | { readonly kind: 'leader-read-failed' }
   | { readonly kind: 'leader-written'; readonly sentMs: number; readonly outcome: WriteOutcome }
   | { readonly kind: 'leader-probed'; readonly leader: string; readonly answer: ProbeAnswer }
-  | { readonly kind: 'office-ready'; readonly office: Office }
-  | { readonly kind: 'office-failed'; readonly reason: string }
+  | { readonly kind: 'office-ready'; readonly attempt: number; readonly office: Office }
+  | { readonly kind: 'office-failed'; readonly attempt: number; readonly reason: string }
   // membership
   | { readonly kind: 'worker-heard'; readonly value: Liveness }
   | { readonly kind: 'worker-stored'; readonly worker: string; readonly revision: number }
@@ -87,7 +87,8 @@ export type CoordinatorEvent =
   | { readonly kind: 'table-notified' }
   | { readonly kind: 'table-lost' }
   | { readonly kind: 'table-counted'; readonly table: TableSize | null }
-  | { readonly kind: 'table-changed'; readonly change: TableChange | null }
+  /** Since which Postgres snapshot was asked; change null: the read failed. */
+  | { readonly kind: 'table-changed'; readonly since: string; readonly change: TableChange | null }
   // publishing
   | { readonly kind: 'snapshot-published'; readonly sequence: number; readonly order: Order }
   | { readonly kind: 'snapshot-refused'; readonly order: Order; readonly reason: string }
@@ -105,7 +106,7 @@ export type CoordinatorEffect =
   | { readonly kind: 'remove-leader'; readonly revision: number }
   | { readonly kind: 'probe-leader'; readonly leader: string }
   /** Draws an epoch, unless `lapsedEpoch` is still the last one drawn and the newest published; reads all an office needs. */
-  | { readonly kind: 'take-office'; readonly lapsedEpoch: number | null }
+  | { readonly kind: 'take-office'; readonly attempt: number; readonly lapsedEpoch: number | null }
   | { readonly kind: 'read-members' }
   | { readonly kind: 'probe-worker'; readonly worker: string }
   | { readonly kind: 'read-key'; readonly worker: string }

@@ -48,13 +48,18 @@ export function advanceTable(state: TableState, nowMs: number): TableStep {
 }
 
 export function receiveCount(state: TableState, size: TableSize | null, nowMs: number): TableStep {
+  if (!state.isReading) return { state, effects: [], isChanged: false };
   if (size === null) return { state: readAgain(state, nowMs + RETRY_MS), effects: [], isChanged: false };
-  const counted = { ...state, size, mustCount: false };
+  // What came during the count may have been a further loss.
+  const counted = { ...state, size, mustCount: state.isStale };
   const difference = size.rows - state.size.rows;
-  return settle(counted, { added: Math.max(0, difference), removed: Math.max(0, -difference) }, nowMs);
+  const settled = settle(counted, { added: Math.max(0, difference), removed: Math.max(0, -difference) }, nowMs);
+  // As many rows as before may lie in other slots.
+  return { ...settled, isChanged: true };
 }
 
 export function receiveChange(state: TableState, change: TableChange | null, nowMs: number): TableStep {
+  if (!state.isReading) return { state, effects: [], isChanged: false };
   if (change === null) return { state: readAgain(state, nowMs + RETRY_MS), effects: [], isChanged: false };
   if (change.recount) {
     return { state: { ...readAgain(state, nowMs), mustCount: true }, effects: [], isChanged: false };

@@ -21,5 +21,14 @@ function ask(): void {
   }
 }
 
+/** npm's shell passes no signal on: when it is gone, whoever ended it meant all of this. */
+const PARENT_CHECK_MS = 250;
+if (process.env.npm_lifecycle_event !== undefined) {
+  const shell = process.ppid;
+  setInterval(() => {
+    if (process.ppid !== shell) end.abort();
+  }, PARENT_CHECK_MS).unref();
+}
+
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, ask);
 process.exit(await run.done);

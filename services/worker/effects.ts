@@ -53,8 +53,8 @@ export function performWorker(config: WorkerConfig, outside: WorkerOutside): Per
         );
       case 'read-ids':
         return fence.readIds({ slots: effect.slots }).then(
-          (ids) => ({ kind: 'ids-read', ids }),
-          () => ({ kind: 'ids-failed' }),
+          (ids) => ({ kind: 'ids-read', tick: effect.tick, ids }),
+          () => ({ kind: 'ids-failed', tick: effect.tick }),
         );
       case 'read-owned':
         return fence.owned(config.id).then(

@@ -10,6 +10,8 @@ import type { WorkerEffect } from './protocol.ts';
 export interface HeartbeatState {
   readonly phase: 'unregistered' | 'registered' | 'withdrawing' | 'withdrawn';
   readonly isBusy: boolean;
+  /** A renewal was sent, answered or not: a key may be there. */
+  readonly hasTried: boolean;
   readonly nextAtMs: number;
 }
 
@@ -21,6 +23,7 @@ export interface HeartbeatStep {
 export const NOT_REGISTERED: HeartbeatState = {
   phase: 'unregistered',
   isBusy: false,
+  hasTried: false,
   nextAtMs: Number.NEGATIVE_INFINITY,
 };
 
@@ -38,7 +41,7 @@ export function advanceHeartbeat(
     return { state: { ...state, isBusy: true, nextAtMs }, effects: [{ kind: 'remove-key' }] };
   }
   const nextAtMs = timing.nowMs + timing.heartbeatMs;
-  return { state: { ...state, isBusy: true, nextAtMs }, effects: [{ kind: 'renew', value }] };
+  return { state: { ...state, isBusy: true, hasTried: true, nextAtMs }, effects: [{ kind: 'renew', value }] };
 }
 
 export function finishRenewal(state: HeartbeatState, isAcknowledged: boolean): HeartbeatState {
@@ -49,7 +52,7 @@ export function finishRenewal(state: HeartbeatState, isAcknowledged: boolean): H
 /** A removal waits for the renewal under way: else the renewal could put the key back after it. */
 export function withdraw(state: HeartbeatState): HeartbeatState {
   if (state.phase === 'withdrawing' || state.phase === 'withdrawn') return state;
-  if (state.phase === 'unregistered' && !state.isBusy) return { ...state, phase: 'withdrawn' };
+  if (!state.hasTried) return { ...state, phase: 'withdrawn' };
   return { ...state, phase: 'withdrawing', nextAtMs: Number.NEGATIVE_INFINITY };
 }
 

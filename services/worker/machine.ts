@@ -1,6 +1,6 @@
 import { assertNever, earliest, type Step } from '../../shared/machine/machine.ts';
 import type { Liveness } from '../../shared/nats/liveness.ts';
-import { addSample, type DatabaseClock, databaseMs, UNMEASURED } from './database-clock.ts';
+import { addSample, type DatabaseClock, UNMEASURED } from './database-clock.ts';
 import { advanceDeparture, type Departure, departureWakeAtMs, finishOwnedRead, startDeparture } from './departure.ts';
 import {
   advanceHeartbeat,
@@ -15,6 +15,7 @@ import {
 import type { WorkerConfig, WorkerEffect, WorkerEvent, WorkerReport } from './protocol.ts';
 import {
   advanceRound,
+  dueTick,
   failIds,
   failTick,
   finishTick,
@@ -27,7 +28,6 @@ import {
   roundWakeAtMs,
 } from './round.ts';
 import {
-  type AppliedSlice,
   failClaim,
   finishClaim,
   loseSlots,
@@ -141,6 +141,8 @@ function handle(state: WorkerState, event: WorkerEvent, nowMs: number): Change {
     case 'key-removed':
       return only({ ...state, heartbeat: finishRemoval(state.heartbeat, event.removed) });
     case 'snapshot-received':
+      // Until my id is known to be free I am perhaps another's double; the newest is read when it is.
+      if (state.stage === 'checking') return only(state);
       return applySlice(state, receiveSnapshot(state.slice, event.snapshot, state.config.id, nowMs), [], nowMs);
     case 'newest-read':
       return receiveNewest(state, event, nowMs);
@@ -155,9 +157,9 @@ function handle(state: WorkerState, event: WorkerEvent, nowMs: number): Change {
     case 'rebased':
       return reported(state, { kind: 'rebased', slots: event.slots });
     case 'ids-read':
-      return takeRound(state, receiveIds(state.round, event.ids, roundContext(state, nowMs)));
+      return takeRound(state, receiveIds(state.round, event, roundContext(state, nowMs)));
     case 'ids-failed':
-      return only({ ...state, round: failIds(state.round) });
+      return only({ ...state, round: failIds(state.round, event.tick) });
     case 'owned-read':
       return only({ ...state, departure: finishOwnedRead(state.departure, event.slots, nowMs) });
     case 'reconnected':
@@ -274,10 +276,23 @@ function receiveClaim(
   if (event.kind === 'claim-failed') {
     const step = failClaim(state.slice, event.order, state.config.id, nowMs);
     const failed: WorkerEffect = { kind: 'report', report: { kind: 'failed', what: 'claim', reason: event.reason } };
-    return { state: { ...state, slice: step.state }, effects: [...step.effects, failed] };
+    const change = applySlice(state, step, [], nowMs);
+    return { state: change.state, effects: [...change.effects, failed] };
   }
   const step = finishClaim(state.slice, event, state.config.id, nowMs);
-  const change = applySlice(state, step, event.result.claimed, nowMs);
+  const { claimed } = event.result;
+  const applied = applySlice(state, step, claimed, nowMs);
+  // Claimed again after a dispute: nobody ticked these meanwhile.
+  const again =
+    step.applied === null
+      ? tickBehind(
+          applied.state,
+          claimed.map(({ slot }) => slot),
+          claimed,
+          nowMs,
+        )
+      : [];
+  const change = { state: applied.state, effects: [...again, ...applied.effects] };
   if (event.result.refused.length === 0) return change;
   // A newer owner exists: its snapshot is on the way, or was lost on it.
   const report: WorkerReport = { kind: 'claims-refused', slots: event.result.refused, ring: event.order.version };
@@ -319,7 +334,7 @@ function applySlice(
   return {
     state: { ...next, round: forgetList(next.round) },
     effects: [
-      ...tickBehind(next, step.applied, claimed, nowMs),
+      ...tickBehind(next, gained, claimed, nowMs),
       ...step.effects,
       {
         kind: 'report',
@@ -329,17 +344,20 @@ function applySlice(
   };
 }
 
-/** Gained slots whose last tick is behind get this second's at once: their former owner may have died before it. */
+/**
+ * Slots whose last tick is behind the round that my own phase has come to get its number at once: their former owner may
+ * have died before it. A later number would come early, and be missing from the round it belongs to.
+ */
 function tickBehind(
   state: WorkerState,
-  applied: AppliedSlice,
+  gained: readonly number[],
   claimed: readonly { readonly slot: number; readonly lastTick: number }[],
   nowMs: number,
 ): WorkerEffect[] {
-  const tick = Math.floor(databaseMs(state.clock, nowMs) / 1000);
-  if (Number.isNaN(tick)) return [];
+  const tick = dueTick({ clock: state.clock, phaseMs: state.config.phaseMs, nowMs });
+  if (tick === null) return [];
   const lastTicks = new Map(claimed.map(({ slot, lastTick }) => [slot, lastTick]));
-  const behind = applied.gained.filter((slot) => (lastTicks.get(slot) ?? 0) < tick);
+  const behind = gained.filter((slot) => (lastTicks.get(slot) ?? 0) < tick);
   return behind.length === 0 ? [] : [{ kind: 'tick', lane: 'gained', tick, slots: behind }];
 }
 

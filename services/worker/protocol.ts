@@ -49,8 +49,9 @@ export type WorkerEvent =
       readonly reason: string;
     }
   | { readonly kind: 'rebased'; readonly slots: number }
-  | { readonly kind: 'ids-read'; readonly ids: readonly string[] }
-  | { readonly kind: 'ids-failed' }
+  /** Tick: of the round that asked. */
+  | { readonly kind: 'ids-read'; readonly tick: number; readonly ids: readonly string[] }
+  | { readonly kind: 'ids-failed'; readonly tick: number }
   | { readonly kind: 'owned-read'; readonly slots: readonly number[] | null }
   | { readonly kind: 'reconnected' }
   | { readonly kind: 'leave-requested' };
@@ -67,7 +68,7 @@ export type WorkerEffect =
   | { readonly kind: 'claim'; readonly order: Order; readonly slots: readonly number[] }
   | { readonly kind: 'tick'; readonly lane: TickLane; readonly tick: number; readonly slots: readonly number[] }
   | { readonly kind: 'rebase'; readonly tick: number; readonly slots: readonly number[] }
-  | { readonly kind: 'read-ids'; readonly slots: readonly number[] }
+  | { readonly kind: 'read-ids'; readonly tick: number; readonly slots: readonly number[] }
   | { readonly kind: 'read-owned' }
   | { readonly kind: 'report'; readonly report: WorkerReport }
   /** The last effect of a worker's life. */

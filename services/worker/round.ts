@@ -138,20 +138,26 @@ export function failTick(state: RoundState, tick: number, nowMs: number): RoundS
   return { ...state, round: { ...round, failures: round.failures + 1, retryAtMs: nowMs + delayMs } };
 }
 
-export function receiveIds(state: RoundState, ids: readonly string[], context: RoundContext): RoundStep {
+/** The answer to an earlier round's question, or to one about the slice before this, is dropped. */
+export function receiveIds(
+  state: RoundState,
+  answer: { readonly tick: number; readonly ids: readonly string[] },
+  context: RoundContext,
+): RoundStep {
   const { listing } = state;
-  if (listing === null) return { state, effects: [] };
+  if (listing === null || listing.tick !== answer.tick) return { state, effects: [] };
+  const { ids } = answer;
   const report = watching(listing, ids, { ring: context.ring, isChanged: true, nowMs: context.nowMs });
   return { state: { ...state, listing: null, list: { key: listing.key, ids } }, effects: [report] };
 }
 
-export function failIds(state: RoundState): RoundState {
-  return { ...state, listing: null, list: null };
+export function failIds(state: RoundState, tick: number): RoundState {
+  return state.listing?.tick === tick ? { ...state, listing: null, list: null } : state;
 }
 
-/** The slice changed: the list that was read for the old one says nothing of the new one. */
+/** The slice changed: the list that was, or is being, read for the old one says nothing of the new one. */
 export function forgetList(state: RoundState): RoundState {
-  return { ...state, list: null };
+  return { ...state, list: null, listing: null };
 }
 
 export function roundWakeAtMs(state: RoundState, context: Pick<RoundContext, 'clock' | 'phaseMs'>): number | null {
@@ -161,7 +167,7 @@ export function roundWakeAtMs(state: RoundState, context: Pick<RoundContext, 'cl
 }
 
 /** The number of the latest tick whose time has come, in the worker's own phase; null while the clock is unmeasured. */
-function dueTick(context: RoundContext): number | null {
+export function dueTick(context: Pick<RoundContext, 'clock' | 'phaseMs' | 'nowMs'>): number | null {
   if (!isMeasured(context.clock)) return null;
   return Math.floor((databaseMs(context.clock, context.nowMs) - context.phaseMs) / 1000);
 }
@@ -218,7 +224,7 @@ function endRound(state: RoundState, round: Round, context: RoundContext): Round
     return { state: rebased.state, effects };
   }
   // A listing still under way is asked for again: what it reads may be older than this round.
-  effects.push({ kind: 'read-ids', slots: context.slots });
+  effects.push({ kind: 'read-ids', tick: round.tick, slots: context.slots });
   return { state: { ...rebased.state, listing }, effects };
 }
 

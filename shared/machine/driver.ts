@@ -14,6 +14,9 @@ export interface DriverOptions<State, Event, Effect> {
   readonly onCrash: (error: unknown) => void;
 }
 
+/** Longer timers would fire at once; an early wake-up is harmless. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 /**
  * Feeds a machine: one event at a time, in the order of their arrival, effects started in the order returned.
  * Invariant: `step` is never entered twice at once; an event dispatched during a step waits for its end.
@@ -62,11 +65,14 @@ export class Driver<State, Event, Effect> {
   #stepOnce(event: Event): void {
     const { state, effects, wakeAtMs } = this.#options.step(this.#state, event, this.#nowMs());
     this.#state = state;
-    for (const effect of effects) this.#start(effect);
+    for (const effect of effects) {
+      if (this.#stopped) return;
+      this.#start(effect);
+    }
     clearTimeout(this.#timer);
     if (wakeAtMs === null || this.#stopped) return;
     // Rounded up: a timer that fires a fraction early would only wake the machine twice.
-    const delayMs = Math.max(0, Math.ceil(wakeAtMs - this.#nowMs()));
+    const delayMs = Math.min(LONGEST_TIMER_MS, Math.max(0, Math.ceil(wakeAtMs - this.#nowMs())));
     this.#timer = setTimeout(() => this.dispatch(this.#options.wake), delayMs);
   }
 

@@ -58,6 +58,8 @@ export function describeNatsError(error: unknown): string {
       return 'the connection was lost';
     case ErrorCode.ConnectionClosed:
       return 'the connection is closed';
+    case ErrorCode.MaxPayloadExceeded:
+      return 'the message is larger than the server takes (max_payload)';
     case ErrorCode.ConnectionDraining:
       return 'the connection is being closed';
   }

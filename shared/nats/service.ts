@@ -1,4 +1,3 @@
-import type { Service, Subscription } from 'nats';
 import type { NatsLink } from './connection.ts';
 
 export interface ProbedService {
@@ -12,34 +11,25 @@ export interface ProbedService {
 
 /**
  * Answers probes of this process, as a NATS micro service that `nats micro ls` and `nats micro stats` show. Goes on by itself
- * after a reconnect. Where NATS denies the discovery subjects, the client ends the whole service: the probe is then
- * answered all the same, because a worker that nobody answers for is put out.
- * @returns what ends it. @throws when the link is closed.
+ * after a reconnect, and also where NATS denies the discovery subjects.
+ * @returns what ends it; harmless when it has ended. @throws when the link is closed.
  */
-export async function serveProbe(link: NatsLink, service: ProbedService): Promise<() => Promise<void>> {
-  const { role, id, version, answer } = service;
-  const { connection, log, names } = link;
+export async function serveProbe(link: NatsLink, probed: ProbedService): Promise<() => Promise<void>> {
+  const { role, id, version, answer } = probed;
+  const { connection, names } = link;
   const name = role === 'worker' ? names.workerService : names.coordinatorService;
   const subject = role === 'worker' ? names.workerProbe(id) : names.coordinatorProbe(id);
-  const reply = () => new TextEncoder().encode(JSON.stringify(answer()));
-  const state: { isStopped: boolean; plain: Subscription | null } = { isStopped: false, plain: null };
-
-  const discoverable: Service = await connection.services.add({ name, version, metadata: { id } });
-  discoverable.addEndpoint('probe', { subject, handler: (_error, message) => void message.respond(reply()) });
-  void discoverable.stopped.then((error) => {
-    if (state.isStopped || connection.isClosed() || connection.isDraining()) return;
-    log.warn({ service: name, reason: error?.message }, 'not discoverable; probes are answered all the same');
-    state.plain = connection.subscribe(subject, {
-      callback: (denied, message) => {
-        if (denied === null) message.respond(reply());
-      },
-    });
+  const service = await connection.services.add({ name, version, metadata: { id } });
+  service.addEndpoint('probe', {
+    subject,
+    handler: (_error, message) => {
+      message.respond(new TextEncoder().encode(JSON.stringify(answer())));
+    },
   });
   // The server knows of it when this resolves: a probe sent by anybody afterwards is answered.
   await connection.flush();
   return async () => {
-    state.isStopped = true;
-    state.plain?.unsubscribe();
-    if (!connection.isClosed() && link.isConnected()) await discoverable.stop();
+    // While the server is away the client would wait for it to confirm.
+    if (link.isConnected()) await service.stop();
   };
 }

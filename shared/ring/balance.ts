@@ -5,7 +5,7 @@
  * 1. Plan: everyone's quota, see quota.ts. All within bounds and no orphans: done, nothing moves.
  * 2. Shed: whoever holds more than its quota lets go of slots, as near to the excess as whole slots come from below.
  * 3. Place: what was let go and what has no owner goes home, or along the ring, or to whoever has the most room.
- * 4. Exchange: what is still out of bounds is evened out, with slots that move anyway first, see exchange.ts.
+ * 4. Exchange: loads that are still out of bounds are evened out, see exchange.ts.
  *
  * Then all of it again from there, as long as that makes it more even: so what comes out is what would come out once
  * more.
@@ -58,11 +58,7 @@ function rebalance(part: SlotClass, plan: Plan, before: Int32Array, ring: HashRi
     owners[part.heaviestFirst[index]!] = worker;
   });
   shedSlots(part, plan, { owners, loads, ring });
-  const isMoving = Uint8Array.from(owners, (owner) => (owner < 0 ? 1 : 0));
-  const moving = part.slots.reduce((count, slot) => count + isMoving[slot]!, 0);
   placeSlots(part, plan, { owners, loads, ring });
-  const field = { part, plan, owners, loads };
-  if (moving > 0) exchangeSlots(field, isMoving);
-  if (moving < part.slots.length) exchangeSlots(field, null);
+  exchangeSlots({ part, plan, owners, loads });
   return owners;
 }

@@ -37,12 +37,12 @@ interface Exchange extends Pair {
   readonly taker: number;
 }
 
-/** Makes loads even that are not: with the slots that move anyway (by slot: 1), or, where that is null, with any. */
-export function exchangeSlots(field: Field, movesAnyway: Uint8Array | null): void {
+/** Makes loads even that are not, as far as moving and swapping slots can. */
+export function exchangeSlots(field: Field): void {
   const { plan, loads } = field;
   const workers = field.part.precedence.filter((worker) => plan.giantWeights[worker] === 0);
   if (workers.every((worker) => outOfBounds(loads[worker]!, plan.bounds) === 0)) return;
-  const hands = new Hands({ ...field, mayMove: movesAnyway });
+  const hands = new Hands(field);
   const ranking = new Ranking(workers, loads);
   const workMax = WORK_MAX.once + WORK_MAX.perSlot * field.part.slots.length;
   while (ranking.size > 1 && hands.looked < workMax) {
@@ -50,7 +50,7 @@ export function exchangeSlots(field: Field, movesAnyway: Uint8Array | null): voi
     const taker = ranking.fromLeast(0);
     const isTooMuch = loads[giver]! > plan.bounds.ceiling;
     if (!isTooMuch && loads[taker]! >= plan.bounds.floor) return;
-    const found = bestExchange(field, hands, ranking, movesAnyway !== null);
+    const found = bestExchange(field, hands, ranking);
     if (found !== null) {
       hands.move(found.give, found.giver, found.taker);
       if (found.take >= 0) hands.move(found.take, found.taker, found.giver);
@@ -96,12 +96,12 @@ function idealAmount({ plan, loads }: Field, { giver, taker }: { giver: number; 
  * The best exchange between the worker furthest out and some at the other end: the one that gains most for each row it
  * moves.
  */
-function bestExchange(field: Field, hands: Hands, ranking: Ranking, isFree: boolean): Exchange | null {
+function bestExchange(field: Field, hands: Hands, ranking: Ranking): Exchange | null {
   const { part, plan, loads } = field;
   const most = ranking.fromMost(0);
   const least = ranking.fromLeast(0);
   const isTooMuch = loads[most]! > plan.bounds.ceiling;
-  const rowsPerRow = isFree || isTooMuch || plan.bounds.isExact ? Number.POSITIVE_INFINITY : ROWS_PER_ROW;
+  const rowsPerRow = isTooMuch || plan.bounds.isExact ? Number.POSITIVE_INFINITY : ROWS_PER_ROW;
   const hasMany = part.slots.length >= PARTNERS.manySlotsPerWorker * loads.length;
   const partners = Math.min(hasMany ? PARTNERS.many : PARTNERS.few, ranking.size - 1);
   let best: Exchange | null = null;

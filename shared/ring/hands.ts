@@ -16,24 +16,21 @@ export class Hands {
   #richest = -1;
   #looked = 0;
 
-  /** `owners` changes with every move. Giants are in no hand, nor slots for which `mayMove` has 0; null: all may. */
-  constructor(args: { part: SlotClass; plan: Plan; owners: Int32Array; mayMove: Uint8Array | null }) {
-    const { part, owners } = args;
+  /** `owners` changes with every move. Giants are in no hand. */
+  constructor({ part, plan, owners }: { part: SlotClass; plan: Plan; owners: Int32Array }) {
     const workers = part.precedence.length;
-    const small = part.heaviestFirst.subarray(args.plan.giants);
-    const { mayMove } = args;
-    const movable = mayMove === null ? small : small.filter((slot) => mayMove[slot] === 1);
     this.#part = part;
     this.#owners = owners;
     this.#hands = new Array<number[] | undefined>(workers);
     this.#singles = new Int32Array(workers);
     this.#starts = new Int32Array(workers + 1);
-    for (let index = 0; index < movable.length; index += 1) this.#starts[owners[movable[index]!]! + 1]! += 1;
+    const small = part.heaviestFirst.subarray(plan.giants);
+    for (let index = 0; index < small.length; index += 1) this.#starts[owners[small[index]!]! + 1]! += 1;
     for (let worker = 0; worker < workers; worker += 1) this.#starts[worker + 1]! += this.#starts[worker]!;
     const ends = this.#starts.slice(0, workers);
-    this.#dealt = new Int32Array(movable.length);
-    for (let index = 0; index < movable.length; index += 1) {
-      const slot = movable[index]!;
+    this.#dealt = new Int32Array(small.length);
+    for (let index = 0; index < small.length; index += 1) {
+      const slot = small[index]!;
       const owner = owners[slot]!;
       const end = ends[owner]!;
       this.#dealt[end] = slot;
@@ -85,7 +82,9 @@ export class Hands {
   #open(worker: number): number[] {
     let hand = this.#hands[worker];
     if (hand === undefined) {
-      hand = Array.from(this.#dealt.subarray(this.#starts[worker]!, this.#starts[worker + 1]!));
+      hand = [];
+      const end = this.#starts[worker + 1]!;
+      for (let index = this.#starts[worker]!; index < end; index += 1) hand.push(this.#dealt[index]!);
       this.#hands[worker] = hand;
     }
     return hand;

@@ -67,21 +67,22 @@ function nearestSwap(
   takes: readonly number[],
   { weights, ideal, below }: Wanted,
 ): Pair | null {
-  let best: Pair | null = null;
-  let bestMiss = Number.POSITIVE_INFINITY;
+  let best = { give: -1, take: -1, miss: Number.POSITIVE_INFINITY, rows: Number.POSITIVE_INFINITY };
   let next = 0;
   for (let index = 0; index < gives.length; index += 1) {
-    const weight = weights[gives[index]!]!;
+    const give = gives[index]!;
+    const weight = weights[give]!;
     while (next < takes.length && weights[takes[next]!]! > weight - ideal) next += 1;
     for (let at = Math.max(0, next - 1); at <= next && at < takes.length; at += 1) {
-      const back = weights[takes[at]!]!;
-      const amount = weight - back;
+      const take = takes[at]!;
+      const amount = weight - weights[take]!;
+      const rows = weight + weights[take]!;
       const miss = amount > ideal ? 2 * (amount - ideal) : ideal - amount;
-      if (amount <= 0 || amount >= below || miss > bestMiss) continue;
-      if (best !== null && miss === bestMiss && weight + back >= best.rows) continue;
-      best = { give: gives[index]!, take: takes[at]!, amount, rows: weight + back };
-      bestMiss = miss;
+      if (amount <= 0 || amount >= below || miss > best.miss || (miss === best.miss && rows >= best.rows)) continue;
+      best = { give, take, miss, rows };
     }
   }
-  return best;
+  if (best.give < 0) return null;
+  const { give, take, rows } = best;
+  return { give, take, amount: weights[give]! - weights[take]!, rows };
 }

@@ -296,6 +296,22 @@ test('npm start shares rows out, survives the kill of a worker, ends all in orde
   assert.match(second.stderr.join('\n'), /NATS ended by SIGKILL; nothing works without it, so everything ends\./);
 });
 
+test('npm start ends when the shell that npm runs it in is ended', async (t) => {
+  const command = [process.execPath, '--import', TSX, MAIN, ...FREE_PORTS, '--workers', '0'].join(' ');
+  const shell = spawn('/bin/sh', ['-c', `${command}; true`], {
+    env: { ...process.env, LOG_FORMAT: '', npm_lifecycle_event: 'start' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  t.after(() => shell.kill('SIGKILL'));
+  const messages: string[] = [];
+  createInterface({ input: shell.stdout }).on('line', (line) => messages.push(String(JSON.parse(line).msg)));
+  const closed = once(shell.stdout, 'close');
+  await until('it is started', () => messages.includes('everything is started'));
+  shell.kill('SIGTERM');
+  await closed;
+  assert.ok(messages.includes('ending everything: workers, coordinators, Postgres, NATS'));
+});
+
 test('ports that are taken are all named before anything is started', async (t) => {
   const servers = [createServer().listen(0, '127.0.0.1'), createServer().listen(0)];
   await Promise.all(servers.map((server) => once(server, 'listening')));

@@ -9,7 +9,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { connectNats, type NatsOptions } from '../../shared/nats/connection.ts';
 import { NatsRefusedError } from '../../shared/nats/refusal.ts';
-import { closeTestLinks, openTestLink, recordLog, until } from '../support/nats-link.ts';
+import { assertTook, closeTestLinks, openTestLink, recordLog, until } from '../support/nats-link.ts';
 import { findFreePort, sharedNats, startNats, type TestNats } from '../support/nats-server.ts';
 
 const servers: TestNats[] = [];
@@ -60,7 +60,7 @@ test('A server that is not there is waited for, saying so at once, and used once
   await startServer('authorization { user: me, password: secret }', port);
   const link = await connecting;
   assert.equal(link.isConnected(), true);
-  assert.ok(!JSON.stringify(lines).includes('secret'));
+  assert.doesNotMatch(JSON.stringify(lines), /secret/);
   await link.drain();
 });
 
@@ -82,7 +82,7 @@ test('A server that takes the connection but says nothing is waited for too.', a
   const askedMs = performance.now();
   leave.abort();
   await outcome;
-  assert.ok(performance.now() - askedMs < 500);
+  assertTook(askedMs, 1_000);
   silent.close();
   for (const socket of sockets) socket.destroy();
 });
@@ -115,8 +115,8 @@ describe('with users', () => {
     ]) {
       const { message, tookMs, logged } = await refusalOf(options);
       assert.match(message, /127\.0\.0\.1:\d+ cannot be used: Authorization Violation\. Check user and password/);
-      assert.ok(!(message + logged).includes('4wrong'));
-      assert.ok(tookMs < 1_000);
+      assert.doesNotMatch(message + logged, /4wrong/);
+      assert.equal(tookMs < 1_000, true, `took ${tookMs} ms`);
     }
   });
 
@@ -124,7 +124,7 @@ describe('with users', () => {
     assert.match((await refusalOf({ servers: [server.url] })).message, /Authorization Violation/);
     const { message } = await refusalOf({ servers: [server.url.replace('nats://', 'nats://tok3n@')] });
     assert.match(message, /Authorization Violation/);
-    assert.ok(!message.includes('tok3n'));
+    assert.doesNotMatch(message, /tok3n/);
     const tls = await refusalOf({ servers: [server.url.replace('nats:', 'tls:')], user: 'me', password: 's3cret' });
     assert.match(tls.message, /no TLS\. TLS is asked for/);
   });
@@ -168,7 +168,7 @@ test('A link whose server is away is closed within moments all the same.', async
   const askedMs = performance.now();
   await link.drain();
   assert.equal(await link.closed, undefined);
-  assert.ok(performance.now() - askedMs < 1_000);
+  assertTook(askedMs, 1_500);
 });
 
 test('A link whose user is revoked later ends with the refusal.', async () => {

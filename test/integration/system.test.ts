@@ -58,7 +58,10 @@ describe('the whole system', { timeout: 240_000 }, () => {
     workers.set('worker-4', system.worker('worker-4'));
     await system.watching(workers.values(), 30);
     const history = await system.cli('ring', 'history', '--limit', '1', '--json');
-    const [snapshot] = history.json as unknown as { cause: { kind: string }; moved: { rows: number; minimumRows: number } }[];
+    const [snapshot] = history.json as unknown as {
+      cause: { kind: string };
+      moved: { rows: number; minimumRows: number };
+    }[];
     assert.ok(snapshot);
     assert.equal(snapshot.cause.kind, 'worker-joined');
     const { moved } = snapshot;

@@ -30,7 +30,7 @@ export function performCoordinatorEffect(world: World, node: CoordinatorNode, ef
       return probe(world, node, leader, (answer) => ({ kind: 'leader-probed', leader: effect.leader, answer }), null);
     }
     case 'take-office':
-      return takeOffice(world, node, effect.lapsedEpoch);
+      return takeOffice(world, node, effect);
     case 'read-members':
       return askNats(world, node, {
         apply: () => readEntries(world),
@@ -63,8 +63,8 @@ export function performCoordinatorEffect(world: World, node: CoordinatorNode, ef
     case 'read-changes':
       return askPostgres(world, node, {
         apply: () => postgres.changesSince(effect.since),
-        answer: (change) => ({ kind: 'table-changed', change }),
-        failed: { kind: 'table-changed', change: null },
+        answer: (change) => ({ kind: 'table-changed', since: effect.since, change }),
+        failed: { kind: 'table-changed', since: effect.since, change: null },
       });
     case 'publish-snapshot':
       return publish(world, node, effect);
@@ -136,9 +136,13 @@ function writeLeader(
 }
 
 /** Reads NATS, then Postgres, as the real one does; whichever is away, the office cannot be taken. */
-function takeOffice(world: World, node: CoordinatorNode, lapsedEpoch: number | null): void {
+function takeOffice(
+  world: World,
+  node: CoordinatorNode,
+  { attempt, lapsedEpoch }: Extract<CoordinatorEffect, { kind: 'take-office' }>,
+): void {
   const { postgres, nats } = world;
-  const failed: CoordinatorEvent = { kind: 'office-failed', reason: 'unreachable' };
+  const failed: CoordinatorEvent = { kind: 'office-failed', attempt, reason: 'unreachable' };
   askNats(world, node, {
     apply: () => nats.ring.newest,
     answer: (newest) => {
@@ -160,7 +164,7 @@ function takeOffice(world: World, node: CoordinatorNode, lapsedEpoch: number | n
             apply: () => readEntries(world),
             answer: (members) => {
               const office: Office = { ...read, newest, members };
-              return { kind: 'office-ready', office };
+              return { kind: 'office-ready', attempt, office };
             },
             failed,
           });
@@ -190,18 +194,26 @@ function publish(
 ): void {
   const { snapshot, expectedSequence } = effect;
   const order = { epoch: snapshot.epoch, version: snapshot.version };
+  // A stream without a leader: subscribers hear what is not stored, and the publisher hears nothing.
+  const isUnheard = world.random.chance(world.weather.dropShare);
   askNats(world, node, {
     apply: () => {
+      if (isUnheard) {
+        world.broadcast(world.workers, { kind: 'snapshot-received', snapshot });
+        return 'unheard';
+      }
       const sequence = world.nats.ring.publish(snapshot, expectedSequence);
       if (sequence !== null) world.accepted.push({ snapshot, atMs: world.timeline.nowMs });
       // A plain subscription sees refused publishes too.
       world.broadcast(world.workers, { kind: 'snapshot-received', snapshot });
       return sequence;
     },
-    answer: (sequence) =>
-      sequence === null
+    answer: (sequence) => {
+      if (sequence === 'unheard') return { kind: 'snapshot-failed', order, reason: 'no answer' };
+      return sequence === null
         ? { kind: 'snapshot-refused', order, reason: 'wrong last sequence' }
-        : { kind: 'snapshot-published', sequence, order },
+        : { kind: 'snapshot-published', sequence, order };
+    },
     failed: { kind: 'snapshot-failed', order, reason: 'no answer' },
   });
 }

@@ -65,8 +65,8 @@ export function performWorkerEffect(world: World, node: WorkerNode, effect: Work
     case 'read-ids':
       return askPostgres(world, node, {
         apply: () => effect.slots.filter((slot) => (postgres.weights[slot] ?? 0) > 0).map((slot) => `row-of-${slot}`),
-        answer: (ids) => ({ kind: 'ids-read', ids }),
-        failed: { kind: 'ids-failed' },
+        answer: (ids) => ({ kind: 'ids-read', tick: effect.tick, ids }),
+        failed: { kind: 'ids-failed', tick: effect.tick },
       });
     case 'read-owned':
       return askPostgres(world, node, {

@@ -1,13 +1,7 @@
 import assert from 'node:assert/strict';
-import {
-  type MembershipState,
-  type MembershipStep,
-  receiveHeartbeat,
-  receiveKey,
-  receiveProbe,
-  startMembership,
-  sweepMembers,
-} from '../../services/coordinator/membership.ts';
+import type { MembershipState, MembershipStep } from '../../services/coordinator/member.ts';
+import { receiveHeartbeat, receiveKey, receiveProbe, startMembership } from '../../services/coordinator/membership.ts';
+import { sweepMembers } from '../../services/coordinator/membership-sweep.ts';
 import type { CoordinatorEffect, ProbeAnswer } from '../../services/coordinator/protocol.ts';
 import { LEASE_TTL_MS, makeEntry, makeLiveness } from './machine-fixtures.ts';
 

@@ -46,6 +46,12 @@ export async function until(
   }
 }
 
+/** Fails when more time than that has passed since. */
+export function assertTook(sinceMs: number, limitMs: number): void {
+  const tookMs = performance.now() - sinceMs;
+  if (tookMs > limitMs) throw new Error(`expected at most ${limitMs} ms, it took ${Math.round(tookMs)}`);
+}
+
 export function makeLiveness(id: string, change: Partial<Liveness> = {}): Liveness {
   return { id, startedAt: '2026-11-23T10:00:00.000Z', ring: 0, tick: 0, rows: 0, state: 'active', ...change };
 }

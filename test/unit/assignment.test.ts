@@ -201,6 +201,15 @@ test('DESIGN §3.2: above 100 rows a worker the fullest has at most 1 % more tha
   assert.ok(seen > 100, `only ${seen} such assignments`);
 });
 
+test('DESIGN §3.2: after a join in a large table loads differ far less than the tolerance, so that growth starts out even', () => {
+  for (let seed = 0; seed < 10; seed += 1) {
+    const weights = hashedTable({ slots: 4096, rows: 200_000, seed });
+    const input = { weights, workers: named(11), previous: cold(weights, named(10)) };
+    const held = rowsHeld(input, assign(input));
+    assert.ok(spreadOf(held) <= (0.005 * sum(weights)) / 11, `${[...held.values()]}`);
+  }
+});
+
 test('DESIGN §3.2: a slot heavier than the even share is all its worker has, and the others share the rest', () => {
   fc.assert(
     fc.property(histories(anyWeight), (history) => {

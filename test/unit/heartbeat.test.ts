@@ -13,7 +13,7 @@ import {
 import { HEARTBEAT_MS, makeLiveness } from '../support/machine-fixtures.ts';
 
 const VALUE = makeLiveness('a');
-const REGISTERED: HeartbeatState = { phase: 'registered', isBusy: false, nextAtMs: 1_000 };
+const REGISTERED: HeartbeatState = { phase: 'registered', isBusy: false, hasTried: true, nextAtMs: 1_000 };
 
 function advance(state: HeartbeatState, nowMs: number) {
   return advanceHeartbeat(state, VALUE, { nowMs, heartbeatMs: HEARTBEAT_MS });
@@ -24,7 +24,7 @@ describe('heartbeat: renewing', () => {
     assert.deepEqual(advance(REGISTERED, 999), { state: REGISTERED, effects: [] });
     assert.equal(heartbeatWakeAtMs(REGISTERED), 1_000);
     assert.deepEqual(advance(REGISTERED, 1_000), {
-      state: { phase: 'registered', isBusy: true, nextAtMs: 1_500 },
+      state: { phase: 'registered', isBusy: true, hasTried: true, nextAtMs: 1_500 },
       effects: [{ kind: 'renew', value: VALUE }],
     });
   });
@@ -37,13 +37,18 @@ describe('heartbeat: renewing', () => {
 
   it('is registered by the first renewal acknowledged, not by one that failed', () => {
     const first = advance(NOT_REGISTERED, 0).state;
-    assert.deepEqual(finishRenewal(first, false), { phase: 'unregistered', isBusy: false, nextAtMs: 500 });
-    assert.deepEqual(finishRenewal(first, true), { phase: 'registered', isBusy: false, nextAtMs: 500 });
+    assert.deepEqual(finishRenewal(first, false), {
+      phase: 'unregistered',
+      isBusy: false,
+      hasTried: true,
+      nextAtMs: 500,
+    });
+    assert.deepEqual(finishRenewal(first, true), { phase: 'registered', isBusy: false, hasTried: true, nextAtMs: 500 });
   });
 
   it('a failed renewal leaves a registered worker registered, and is followed by the next', () => {
     const failed = finishRenewal(advance(REGISTERED, 1_000).state, false);
-    assert.deepEqual(failed, { phase: 'registered', isBusy: false, nextAtMs: 1_500 });
+    assert.deepEqual(failed, { phase: 'registered', isBusy: false, hasTried: true, nextAtMs: 1_500 });
     assert.equal(advance(failed, 1_500).effects.length, 1);
   });
 

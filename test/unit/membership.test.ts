@@ -9,8 +9,8 @@ import {
   receiveRevision,
   restartLeases,
   startMembership,
-  sweepMembers,
 } from '../../services/coordinator/membership.ts';
+import { sweepMembers } from '../../services/coordinator/membership-sweep.ts';
 import type { ProbeAnswer } from '../../services/coordinator/protocol.ts';
 import { LEASE_TTL_MS, makeEntry, makeLiveness } from '../support/machine-fixtures.ts';
 import { Members } from '../support/membership-fixture.ts';

@@ -188,8 +188,8 @@ describe('round: the list of ids', () => {
       { rows: 4, checksum: '8' },
     ]) {
       const step = finish(begin(SETTLED, context(1_200)), context(1_210), result);
-      assert.deepEqual(step.effects, [{ kind: 'read-ids', slots: [0, 1, 2, 3] }]);
-      const read = receiveIds(step.state, ['x', 'z'], context(1_230));
+      assert.deepEqual(step.effects, [{ kind: 'read-ids', tick: 1_001, slots: [0, 1, 2, 3] }]);
+      const read = receiveIds(step.state, { tick: 1_001, ids: ['x', 'z'] }, context(1_230));
       assert.deepEqual(read.effects, [
         {
           kind: 'report',
@@ -211,14 +211,14 @@ describe('round: the list of ids', () => {
   it('reads the ids anew after the slice changed, and after a read that failed', () => {
     const forgotten = finish(begin(forgetList(SETTLED), context(1_200)), context(1_210), FOUR_ROWS);
     assert.deepEqual(kindsOf(forgotten.effects), ['read-ids']);
-    const failed = failIds(forgotten.state);
+    const failed = failIds(forgotten.state, 1_001);
     assert.deepEqual([failed.listing, failed.list], [null, null]);
     const next = finish(begin(failed, context(2_200)), context(2_210), FOUR_ROWS);
     assert.deepEqual(kindsOf(next.effects), ['read-ids']);
   });
 
   it('an answer that nobody waits for changes nothing', () => {
-    assert.deepEqual(receiveIds(SETTLED, ['z'], context(5)), { state: SETTLED, effects: [] });
+    assert.deepEqual(receiveIds(SETTLED, { tick: 1_000, ids: ['z'] }, context(5)), { state: SETTLED, effects: [] });
   });
 
   it('tells of rows whose value is exhausted', () => {

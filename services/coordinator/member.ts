@@ -1,0 +1,115 @@
+import type { Liveness } from '../../shared/nats/liveness.ts';
+import type { Evidence } from '../../shared/ring/snapshot.ts';
+import type { CoordinatorEffect, MemberChange } from './protocol.ts';
+
+/** The membership's state, and the few transitions of a member that everything else is made of. */
+/**
+ * The records of `members` are owned by this machine and updated in place: a copy of the map for each heartbeat would
+ * cost the square of the number of workers.
+ */
+export interface MembershipState {
+  readonly members: ReadonlyMap<string, Member>;
+  /** Workers put out for standing still, by the tick at which they stood: they are back when it moves. */
+  readonly benched: ReadonlyMap<string, number>;
+  /** When each lately departed worker was found gone, ms: a read of the bucket that began before that tells old news. */
+  readonly departed: ReadonlyMap<string, number>;
+  /** No silence counts before this: a reconnect, or a gap in our own acknowledgements, made us blind. */
+  readonly blindUntilMs: number;
+  readonly sweepAtMs: number;
+}
+
+export interface Member {
+  readonly id: string;
+  /** Of the newest put known to be stored; null: heard only. */
+  revision: number | null;
+  heardAtMs: number;
+  tick: number;
+  tickMovedAtMs: number;
+  probeAtMs: number;
+  isProbing: boolean;
+  suspicion: Suspicion | null;
+}
+
+export interface Suspicion {
+  readonly evidence: Evidence;
+  readonly awaits: 'second-probe' | 'key' | 'deletion' | 'retry';
+  readonly retryAtMs: number;
+}
+
+export interface MembershipTiming {
+  readonly leaseTtlMs: number;
+  readonly nowMs: number;
+}
+
+export interface MembershipStep {
+  readonly state: MembershipState;
+  readonly effects: readonly CoordinatorEffect[];
+  readonly changes: readonly MemberChange[];
+}
+
+const KEY_RETRY_MS = 250;
+
+export function addMember(state: MembershipState, value: Liveness, nowMs: number): MembershipStep {
+  const member = { ...newMember(value.id, nowMs), tick: value.tick };
+  const members = new Map(state.members).set(value.id, member);
+  const benched = without(state.benched, value.id);
+  return { state: { ...state, members, benched }, effects: [], changes: [{ kind: 'joined', worker: value.id }] };
+}
+
+export function removeMember(
+  state: MembershipState,
+  worker: string,
+  found: { readonly evidence: Evidence; readonly nowMs: number },
+): MembershipStep {
+  const member = state.members.get(worker);
+  if (member === undefined) return nothing(state);
+  const { evidence, nowMs } = found;
+  const members = without(state.members, worker);
+  const departed = new Map(state.departed).set(worker, nowMs);
+  const benched = evidence === 'not-ticking' ? new Map(state.benched).set(worker, member.tick) : state.benched;
+  return {
+    state: { ...state, members, benched, departed },
+    effects: [],
+    changes: [{ kind: 'left', worker, evidence }],
+  };
+}
+
+export function newMember(id: string, nowMs: number): Member {
+  return {
+    id,
+    revision: null,
+    heardAtMs: nowMs,
+    tick: 0,
+    tickMovedAtMs: nowMs,
+    probeAtMs: nowMs,
+    isProbing: false,
+    suspicion: null,
+  };
+}
+
+export function readKey(state: MembershipState, member: Member, evidence: Evidence): MembershipStep {
+  const effects: CoordinatorEffect[] = [{ kind: 'read-key', worker: member.id }];
+  if (member.suspicion === null) {
+    effects.unshift({ kind: 'report', report: { kind: 'member-suspected', worker: member.id, evidence } });
+  }
+  member.suspicion = { evidence, awaits: 'key', retryAtMs: Number.POSITIVE_INFINITY };
+  return { state, effects, changes: [] };
+}
+
+export function retryLater(state: MembershipState, member: Member, nowMs: number): MembershipStep {
+  if (member.suspicion !== null) {
+    member.suspicion = { ...member.suspicion, awaits: 'retry', retryAtMs: nowMs + KEY_RETRY_MS };
+  }
+  return nothing(state);
+}
+
+function without<Value>(map: ReadonlyMap<string, Value>, key: string): ReadonlyMap<string, Value> {
+  if (!map.has(key)) return map;
+  const copy = new Map(map);
+  copy.delete(key);
+  return copy;
+}
+
+export function nothing(state: MembershipState): MembershipStep {
+  return { state, effects: [], changes: [] };
+}

@@ -1,0 +1,67 @@
+import type { Evidence } from '../../shared/ring/snapshot.ts';
+import {
+  type Member,
+  type MembershipState,
+  type MembershipStep,
+  type MembershipTiming,
+  nothing,
+  readKey,
+} from './member.ts';
+import type { CoordinatorEffect } from './protocol.ts';
+
+const SWEEP_EVERY_MS = 25;
+const PROBE_EVERY_MS = 250;
+/** All probes together: at most this many a second, however many workers there are. */
+const PROBES_PER_SECOND = 500;
+/** Of the TTL. */
+const QUIET_SHARE = 0.6;
+const NOT_TICKING_AFTER_MS = 5_000;
+/** Others' ticks must have moved within this: else it is Postgres that stands still, not the worker. */
+const OTHERS_TICK_WITHIN_MS = 2_000;
+
+/** Looks through all members for deadlines that passed. Cheap enough for every 25 ms, too dear for every event. */
+export function sweepMembers(state: MembershipState, timing: MembershipTiming): MembershipStep {
+  const { nowMs, leaseTtlMs } = timing;
+  if (nowMs < state.sweepAtMs) return nothing(state);
+  const effects: CoordinatorEffect[] = [];
+  const members = [...state.members.values()];
+  noteStandstill(members, nowMs);
+  // Those who fell silent together are noticed up to a heartbeat apart: who is quiet for most of the TTL counts too.
+  const quiet = members.filter((member) => nowMs - member.heardAtMs > QUIET_SHARE * leaseTtlMs);
+  const isMassSilence = members.length > 1 && quiet.length * 2 > members.length;
+  const patienceMs = isMassSilence ? 2 * leaseTtlMs : leaseTtlMs;
+  const probeEveryMs = Math.max(PROBE_EVERY_MS, (members.length * 1000) / PROBES_PER_SECOND);
+  for (const member of members) {
+    if (member.suspicion?.awaits === 'retry' && nowMs >= member.suspicion.retryAtMs) {
+      effects.push(...readKey(state, member, member.suspicion.evidence).effects);
+    } else if (member.suspicion === null && nowMs >= state.blindUntilMs) {
+      const evidence = accuse(member, members, { patienceMs, nowMs });
+      if (evidence !== null) effects.push(...readKey(state, member, evidence).effects);
+    }
+    if (!member.isProbing && nowMs >= member.probeAtMs) {
+      member.isProbing = true;
+      member.probeAtMs = nowMs + probeEveryMs;
+      effects.push({ kind: 'probe-worker', worker: member.id });
+    }
+  }
+  return { state: { ...state, sweepAtMs: nowMs + SWEEP_EVERY_MS }, effects, changes: [] };
+}
+
+/** While nobody ticks it is Postgres that stands still: nobody's five seconds run. */
+function noteStandstill(members: readonly Member[], nowMs: number): void {
+  const isStandstill = members.every((member) => nowMs - member.tickMovedAtMs >= OTHERS_TICK_WITHIN_MS);
+  if (isStandstill) for (const member of members) member.tickMovedAtMs = nowMs;
+}
+
+/** What the clock alone says against a member. */
+function accuse(
+  member: Member,
+  members: readonly Member[],
+  timing: { readonly patienceMs: number; readonly nowMs: number },
+): Evidence | null {
+  const { nowMs } = timing;
+  if (nowMs - member.heardAtMs > timing.patienceMs) return 'lease-expired';
+  if (nowMs - member.tickMovedAtMs <= NOT_TICKING_AFTER_MS) return null;
+  const doOthersTick = members.some((other) => other !== member && nowMs - other.tickMovedAtMs < OTHERS_TICK_WITHIN_MS);
+  return doOthersTick ? 'not-ticking' : null;
+}

@@ -1,0 +1,281 @@
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import pg from 'pg';
+import { adoptTable } from '../../shared/postgres/adoption.ts';
+import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
+import { Fence } from '../../shared/postgres/fence.ts';
+import { addRows, removeRows } from '../../shared/postgres/rows.ts';
+import { parseTableNames } from '../../shared/postgres/table.ts';
+import { TableWatch } from '../../shared/postgres/table-watch.ts';
+import { freshDatabase, recordingLog, sharedPostgres, type TestDatabase } from '../support/postgres-server.ts';
+
+const NAMES = parseTableNames({
+  table: 'work_items',
+  idColumn: 'id',
+  valueColumn: 'value',
+  workerColumn: 'currentworker',
+});
+const SLOTS = 32;
+const { log } = recordingLog();
+
+let database: TestDatabase;
+let link: PostgresLink;
+let watch: TableWatch;
+let fence: Fence;
+let admin: pg.Client;
+
+before(async () => {
+  database = await freshDatabase((await sharedPostgres()).url);
+  link = await connectPostgres({ connectionString: database.url, applicationName: 'test' }, { log });
+  const adoption = await adoptTable(link, { names: NAMES, slots: SLOTS, log });
+  watch = new TableWatch(link, NAMES, adoption);
+  fence = new Fence(link, NAMES, adoption);
+  admin = await openClient();
+});
+
+after(async () => {
+  await link.close();
+  await admin.end();
+  await database.drop();
+});
+
+beforeEach(async () => {
+  await admin.query('TRUNCATE work_items; DELETE FROM scaler.table_change');
+});
+
+async function openClient(): Promise<pg.Client> {
+  const client = new pg.Client({ connectionString: database.url });
+  await client.connect();
+  return client;
+}
+
+const insertSome = (count: number) =>
+  `INSERT INTO work_items (id) SELECT gen_random_uuid() FROM generate_series(1, ${count})`;
+const deleteSome = (count: number) =>
+  `DELETE FROM work_items WHERE id IN (SELECT id FROM work_items LIMIT ${count} FOR UPDATE SKIP LOCKED)`;
+
+/** Adds changes to a count, as the coordinator does. */
+class Tally {
+  weights: Int32Array;
+  rows: number;
+  at: string;
+
+  constructor(count: { weights: Int32Array; rows: number; at: string }) {
+    this.weights = count.weights;
+    this.rows = count.rows;
+    this.at = count.at;
+  }
+
+  async follow(): Promise<void> {
+    const change = await watch.changesSince(this.at);
+    assert.equal(change.recount, false);
+    for (const { slot, delta } of change.deltas) this.weights[slot] = this.weights[slot]! + delta;
+    this.rows += change.added - change.removed;
+    this.at = change.at;
+  }
+}
+
+async function assertExact(tally: Tally): Promise<void> {
+  const exact = await watch.count();
+  assert.equal(tally.rows, exact.rows);
+  assert.deepEqual(tally.weights, exact.weights);
+}
+
+describe('counting', () => {
+  test('an empty table has no rows and no changes', async () => {
+    const { weights, rows, at } = await watch.count();
+    assert.deepEqual({ weights, rows }, { weights: new Int32Array(SLOTS), rows: 0 });
+    const { at: later, ...change } = await watch.changesSince(at);
+    assert.deepEqual(change, { deltas: [], added: 0, removed: 0, recount: false });
+    assert.match(later, /^\d+:\d+:/);
+  });
+
+  test('each insert and delete is told once, netted by slot, with its totals', async () => {
+    const tally = new Tally(await watch.count());
+    await addRows(link, NAMES, 500);
+    await removeRows(link, NAMES, 120);
+    const change = await watch.changesSince(tally.at);
+    assert.deepEqual([change.added, change.removed], [500, 120]);
+    assert.ok(change.deltas.every(({ delta }) => delta !== 0));
+    await tally.follow();
+    await assertExact(tally);
+    await tally.follow();
+    await assertExact(tally);
+  });
+
+  test('a row that takes another id moves to its new slot', async () => {
+    await addRows(link, NAMES, 100);
+    const tally = new Tally(await watch.count());
+    await admin.query('UPDATE work_items SET id = gen_random_uuid()');
+    await admin.query('UPDATE work_items SET id = id');
+    await tally.follow();
+    await assertExact(tally);
+  });
+
+  test('rows that a conflict kept out, and statements that did nothing, are no changes', async () => {
+    await addRows(link, NAMES, 10);
+    const { at } = await watch.count();
+    await admin.query('INSERT INTO work_items (id) SELECT id FROM work_items ON CONFLICT (id) DO UPDATE SET value = 3');
+    await admin.query('INSERT INTO work_items (id) SELECT id FROM work_items ON CONFLICT DO NOTHING');
+    await admin.query('DELETE FROM work_items WHERE false');
+    await fence.claim({ worker: 'a', epoch: 1, version: 1, slots: Array.from({ length: SLOTS }, (_, slot) => slot) });
+    await fence.tick({ worker: 'a', tick: 1, slots: Array.from({ length: SLOTS }, (_, slot) => slot) });
+    assert.equal((await admin.query('SELECT 1 FROM scaler.table_change WHERE slot = -1 OR delta < 0')).rows.length, 0);
+    assert.deepEqual((await watch.changesSince(at)).deltas, []);
+  });
+
+  test('what a rolled back transaction or savepoint did is no change; what a kept savepoint did is one', async () => {
+    const tally = new Tally(await watch.count());
+    await admin.query(`BEGIN; ${insertSome(10)}; ROLLBACK`);
+    await admin.query(
+      `BEGIN; ${insertSome(3)}; SAVEPOINT a; ${insertSome(50)}; ROLLBACK TO a; SAVEPOINT b; ${insertSome(4)}; RELEASE b; COMMIT`,
+    );
+    await tally.follow();
+    assert.equal(tally.rows, 7);
+    await assertExact(tally);
+  });
+
+  test('a table that was truncated is to be counted anew', async () => {
+    await addRows(link, NAMES, 100);
+    const { at } = await watch.count();
+    await admin.query('TRUNCATE work_items');
+    await addRows(link, NAMES, 5);
+    assert.equal((await watch.changesSince(at)).recount, true);
+    const tally = new Tally(await watch.count());
+    assert.equal(tally.rows, 5);
+    await tally.follow();
+    await assertExact(tally);
+  });
+});
+
+describe('transactions around the count', () => {
+  test('one that inserted before the count and commits after it is counted exactly once', async () => {
+    const writer = await openClient();
+    await writer.query(`BEGIN; ${insertSome(25)}`);
+    const tally = new Tally(await watch.count());
+    assert.equal(tally.rows, 0);
+    await tally.follow();
+    assert.equal(tally.rows, 0);
+    // A later transaction, committed before the earlier one, draws the snapshots' upper end past it.
+    await addRows(link, NAMES, 10);
+    await tally.follow();
+    assert.equal(tally.rows, 10);
+    await writer.query('COMMIT');
+    await tally.follow();
+    assert.equal(tally.rows, 35);
+    await tally.follow();
+    await assertExact(tally);
+    await writer.end();
+  });
+
+  test('pruning deletes what was counted, keeps what was not, and nothing for a former leader', async () => {
+    const epoch = await fence.drawEpoch(0);
+    const writer = await openClient();
+    await addRows(link, NAMES, 10);
+    await writer.query(`BEGIN; ${insertSome(25)}`);
+    const tally = new Tally(await watch.count());
+    await writer.query('COMMIT');
+    await writer.end();
+    assert.ok((await watch.prune({ at: tally.at, epoch })) > 0);
+    assert.equal(await watch.prune({ at: tally.at, epoch }), 0);
+    await tally.follow();
+    assert.equal(tally.rows, 35);
+    await fence.drawEpoch(0);
+    assert.equal(await watch.prune({ at: tally.at, epoch }), 0);
+    await tally.follow();
+    await assertExact(tally);
+  });
+
+  test('changes that a dump brought from another server are never counted, and pruned', async () => {
+    const epoch = await fence.drawEpoch(0);
+    const { at } = await watch.count();
+    await admin.query("INSERT INTO scaler.table_change (slot, delta, xid) VALUES (3, 7, '900000000000000')");
+    assert.deepEqual((await watch.changesSince(at)).deltas, []);
+    assert.equal(await watch.prune({ at, epoch }), 1);
+  });
+
+  test('random writers, with pruning in between, add up to the exact count', async () => {
+    const epoch = await fence.drawEpoch(0);
+    const tally = new Tally(await watch.count());
+    const endMs = performance.now() + 3_000;
+    const isOver = () => performance.now() > endMs;
+    const writers = Array.from({ length: 5 }, async () => {
+      const writer = await openClient();
+      while (!isOver()) {
+        const size = 1 + Math.floor(Math.random() * 30);
+        const work = Math.random() < 0.6 ? insertSome(size) : deleteSome(size);
+        const end = Math.random() < 0.8 ? 'COMMIT' : 'ROLLBACK';
+        await writer.query(`BEGIN; ${work}`);
+        if (Math.random() < 0.3) await delay(Math.random() * 40);
+        if (Math.random() < 0.2) await writer.query(insertSome(2));
+        await writer.query(end);
+      }
+      await writer.end();
+    });
+    let follows = 0;
+    while (!isOver()) {
+      await tally.follow();
+      follows += 1;
+      if (follows % 7 === 0) await watch.prune({ at: tally.at, epoch });
+    }
+    await Promise.all(writers);
+    await tally.follow();
+    assert.ok(follows > 20 && tally.rows > 0, `${follows} reads, ${tally.rows} rows`);
+    await assertExact(tally);
+  });
+});
+
+describe('listening', () => {
+  async function until(what: string, condition: () => boolean): Promise<void> {
+    const deadlineMs = performance.now() + 10_000;
+    while (!condition()) {
+      assert.ok(performance.now() < deadlineMs, `waited in vain for ${what}`);
+      await delay(5);
+    }
+  }
+
+  test('hears of each commit that changed the number of rows, and of none that did not', async () => {
+    const heard = { notified: 0, lost: 0 };
+    const stop = await watch.listen(
+      () => (heard.notified += 1),
+      () => (heard.lost += 1),
+    );
+    try {
+      await admin.query('UPDATE work_items SET value = 1; DELETE FROM work_items');
+      await admin.query(`BEGIN; ${insertSome(3)}; ${insertSome(3)}; COMMIT`);
+      await until('the insert', () => heard.notified >= 1);
+      await admin.query(deleteSome(1));
+      await until('the delete', () => heard.notified >= 2);
+      await admin.query('UPDATE work_items SET id = gen_random_uuid()');
+      await until('the move', () => heard.notified >= 3);
+      await admin.query('TRUNCATE work_items');
+      await until('the truncation', () => heard.notified >= 4);
+      assert.deepEqual(heard, { notified: 4, lost: 0 });
+    } finally {
+      await stop();
+    }
+  });
+
+  test('reconnects when its connection is cut, says so, and hears on', async () => {
+    const heard = { notified: 0, lost: 0 };
+    const stop = await watch.listen(
+      () => (heard.notified += 1),
+      () => (heard.lost += 1),
+    );
+    try {
+      for (const round of [1, 2]) {
+        await admin.query(
+          "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query IN ('LISTEN scaler_table', 'SELECT 1')",
+        );
+        await until('the reconnection', () => heard.lost === round);
+        await admin.query(insertSome(1));
+        await until('the insert', () => heard.notified === round);
+      }
+    } finally {
+      await stop();
+    }
+    await admin.query(insertSome(1));
+    assert.equal(heard.notified, 2);
+  });
+});
