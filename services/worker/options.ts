@@ -37,7 +37,7 @@ export const workerProgram: Program<typeof workerOptions> = {
   options: workerOptions,
   contradictions: [...natsContradictions, ...leaseContradictions],
   examples: [
-    ['npm run worker -- --worker-id worker-4', 'one more worker beside npm start'],
+    ['npm run worker -- --worker-id worker-4 --http-port 0', 'one more worker beside npm start'],
     ['npm run worker -- --nats nats://n1,nats://n2 --database postgres://user@db/mydatabase', 'servers elsewhere'],
   ],
 };
