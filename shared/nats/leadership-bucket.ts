@@ -80,8 +80,8 @@ export class LeadershipBucket {
   }
 
   /**
-   * Tells the holder at each renewal, and null when the key is deleted or not there at an opening of the watch; expiry is
-   * not told. Resolves when it is open; returns what ends it.
+   * Tells the holder at each renewal (of several in a moment perhaps only the last), and null when the key is deleted or not
+   * there at an opening of the watch; expiry is not told. Resolves when it is open; returns what ends it.
    */
   async watch(listener: (entry: LeaderEntry | null) => void): Promise<() => Promise<void>> {
     let isSeen = false;

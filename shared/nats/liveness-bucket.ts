@@ -26,7 +26,7 @@ export type RenewOutcome =
 export type LivenessChange =
   /** A put was sent, stored or not. In order with the deletions of revision null. */
   | { readonly kind: 'heard'; readonly value: Liveness }
-  /** A put was stored; may come late, and again after each opening of the watch. */
+  /** A put was stored; may come late, again after each opening of the watch, or not at all when a later one came soon. */
   | { readonly kind: 'stored'; readonly value: Liveness; readonly revision: number }
   /** `revision`: of the deletion; null: heard of, where nothing could refuse it. Expiry is not told. */
   | { readonly kind: 'removed'; readonly id: string; readonly revision: number | null }

@@ -1,8 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { type AdoptionRecord, hasNamespace, hasRelation, readRecord, requireSameTable } from './adoption-record.ts';
 import type { PostgresLink } from './connection.ts';
 import { stateOf } from './failure.ts';
-import { isTableEquipped, LOCK_LIMIT, MIGRATIONS, type Migration, type MigrationContext } from './migrations.ts';
+import { migrate } from './migrate.ts';
+import { isTableEquipped, type MigrationContext } from './migrations.ts';
 import {
   type Ask,
   coordinatorPrivileges,
@@ -21,11 +23,6 @@ export interface Adoption {
   readonly slots: number;
 }
 
-interface AdoptionRow extends Adoption {
-  readonly names: TableNames;
-  readonly isComplete: boolean;
-}
-
 interface AdoptionRequest {
   readonly names: TableNames;
   /** Counts at the first adoption only: what was recorded then wins. */
@@ -38,8 +35,6 @@ const LOCK_RETRY_MS = 100;
 /** As in shared/ring/worker-id.ts. */
 const LONGEST_WORKER_ID = 128;
 const MOST_SLOTS = 2 ** 20;
-const LOCKED_RETRY_MS = 1_000;
-const LOCK_NOT_AVAILABLE = '55P03';
 const SAY_EVERY_MS = 5_000;
 
 /**
@@ -78,7 +73,7 @@ export async function readAdoption(link: PostgresLink, names: TableNames): Promi
   if (!(await hasRelation(ask, 'scaler', 'adoption'))) return null;
   const wanted = workerPrivileges(names);
   await requirePrivileges(ask, wanted.slice(0, 2));
-  const row = await readRow(ask);
+  const row = await readRecord(ask);
   if (row === null) return null;
   requireSameTable(row, names);
   if (!row.isComplete || !(await hasRelation(ask, names.schema, names.table))) return null;
@@ -140,63 +135,16 @@ function warnOfShape(shape: TableShape, { names, log }: Pick<AdoptionRequest, 'n
 }
 
 /** A coordinator that may not read the record gets the statements to run instead of Postgres' bare refusal. */
-async function readOrRefuse(ask: Ask, names: TableNames): Promise<AdoptionRow | null> {
+async function readOrRefuse(ask: Ask, names: TableNames): Promise<AdoptionRecord | null> {
   await requirePrivileges(ask, coordinatorPrivileges(names).slice(0, 2));
-  return readRow(ask);
-}
-
-async function migrate(context: MigrationContext, before: AdoptionRow | null): Promise<void> {
-  const { session, log, names } = context;
-  const done = before === null ? new Set<number>() : await readDone(session);
-  if (before?.isComplete === true)
-    log.warn({ table: describeTable(names) }, 'the table lost its slot index or its triggers: making them again');
-  for (const migration of MIGRATIONS) {
-    if (done.has(migration.number) && !migration.isOfTable) continue;
-    // What is part of the table is simply made again after any interruption; each of these steps replaces what it finds.
-    await runMigration(context, migration);
-    log.info({ number: migration.number, name: migration.name }, 'migration done');
-  }
-  await session.query({ text: 'UPDATE scaler.adoption SET completed_at = clock_timestamp()' });
-}
-
-async function runMigration(context: MigrationContext, migration: Migration): Promise<void> {
-  const { session, log } = context;
-  for (;;) {
-    try {
-      if (migration.isTransactional) await session.query({ text: `BEGIN; ${LOCK_LIMIT}` });
-      if (migration.number === 1) await makeSchema(session);
-      await migration.run(context);
-      await session.query({
-        text: 'INSERT INTO scaler.migration (number, name) VALUES ($1, $2) ON CONFLICT (number) DO UPDATE SET applied_at = DEFAULT',
-        values: [migration.number, migration.name],
-      });
-      if (migration.isTransactional) await session.query({ text: 'COMMIT' });
-      return;
-    } catch (error) {
-      // Outside a transaction this is a mere warning.
-      if (!session.isOver) await session.query({ text: 'ROLLBACK' });
-      if (stateOf(error) !== LOCK_NOT_AVAILABLE) throw error;
-      log.warn({ name: migration.name }, 'the table is locked by somebody else; trying again');
-      await delay(LOCKED_RETRY_MS);
-    }
-  }
-}
-
-async function makeSchema(session: Session): Promise<void> {
-  // Not IF NOT EXISTS: that asks for the right to create schemas even where there is nothing to create.
-  const { rows } = await session.query({ text: "SELECT 1 FROM pg_namespace WHERE nspname = 'scaler'" });
-  if (rows.length === 0) await session.query({ text: 'CREATE SCHEMA scaler' });
-  await session.query({
-    text: `CREATE TABLE scaler.migration (number int PRIMARY KEY, name text NOT NULL,
-      applied_at timestamptz NOT NULL DEFAULT clock_timestamp())`,
-  });
+  return readRecord(ask);
 }
 
 async function requireRightsToMake(
   ask: Ask,
   { names }: MigrationContext,
   shape: TableShape | null,
-  before: AdoptionRow | null,
+  before: AdoptionRecord | null,
 ): Promise<void> {
   const hasSchema = await hasNamespace(ask, names.schema);
   if (!hasSchema) {
@@ -218,42 +166,4 @@ function ownTable(shape: TableShape) {
     // Indexes, triggers and settings are the owner's business; no GRANT on the table gives that right.
     remedy: `GRANT ${quoteName(shape.owner)} TO ROLE`,
   };
-}
-
-function requireSameTable({ names: recorded }: AdoptionRow, names: TableNames): void {
-  const keys = ['schema', 'table', 'id', 'value', 'worker'] as const;
-  if (keys.every((key) => recorded[key] === names[key])) return;
-  const describe = (some: TableNames) => `${describeTable(some)} (${some.id}, ${some.value}, ${some.worker})`;
-  const advice =
-    'give the same --table and columns, use another database, or run: DROP SCHEMA scaler CASCADE, to adopt anew';
-  throw new TableError(
-    'adopted-otherwise',
-    `expected ${describe(names)}, but this database adopted ${describe(recorded)}; ${advice}`,
-  );
-}
-
-async function readRow(ask: Ask): Promise<AdoptionRow | null> {
-  const { rows } = await ask<AdoptionRow>({
-    text: `SELECT slots, completed_at IS NOT NULL AS "isComplete", json_build_object('schema', table_schema, 'table', table_name,
-      'id', id_column, 'value', value_column, 'worker', worker_column) AS names FROM scaler.adoption`,
-  });
-  return rows[0] ?? null;
-}
-
-async function readDone(session: Session): Promise<Set<number>> {
-  const { rows } = await session.query<{ number: number }>({ text: 'SELECT number FROM scaler.migration' });
-  return new Set(rows.map(({ number }) => number));
-}
-
-/** By the catalog, which anyone may read: naming a relation in a closed schema is refused. */
-async function hasRelation(ask: Ask, schema: string, name: string): Promise<boolean> {
-  const { rows } = await ask({
-    text: 'SELECT 1 FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace WHERE s.nspname = $1 AND c.relname = $2',
-    values: [schema, name],
-  });
-  return rows.length > 0;
-}
-
-async function hasNamespace(ask: Ask, name: string): Promise<boolean> {
-  return (await ask({ text: 'SELECT 1 FROM pg_namespace WHERE nspname = $1', values: [name] })).rows.length > 0;
 }

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { QueryResult, QueryResultRow } from 'pg';
 import type { Logger } from 'pino';
-import { describeFailure, isRefusal } from './failure.ts';
+import { describeFailure, isRefusal, PostgresUnavailableError } from './failure.ts';
 import { Lane } from './lane.ts';
 import { openSession, type PostgresOptions, type Session, type Statement } from './session.ts';
 
@@ -123,10 +123,12 @@ export class PostgresLink {
 
   /**
    * A connection for one purpose, beside the lanes: long statements, transactions, notifications. Ends with the link.
-   * @throws {Error} what the server said, when it cannot be opened.
+   * @throws {PostgresUnavailableError} when it cannot be opened.
    */
   async open({ statementTimeoutMs }: { readonly statementTimeoutMs: number }): Promise<Session> {
-    const session = await openSession({ ...this.#options, statementTimeoutMs });
+    const session = await openSession({ ...this.#options, statementTimeoutMs }).catch((error) => {
+      throw new PostgresUnavailableError(`Postgres cannot be reached: ${describeFailure(error)}`, { cause: error });
+    });
     if (this.#isClosed) await session.end();
     this.#sessions.add(session);
     void session.ended.then(() => this.#sessions.delete(session));

@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream';
 import pg, { type ClientConfig, type QueryResult, type QueryResultRow } from 'pg';
 import { describeFailure, isConnectionUseless, PostgresUnavailableError } from './failure.ts';
 import { numberTypes } from './types.ts';
@@ -26,6 +27,7 @@ export interface SessionOptions extends PostgresOptions {
 const CONNECT_LIMIT_MS = 2_000;
 /** The client waits this much longer than the server, whose own word is the better one. */
 const ANSWER_MARGIN_MS = 500;
+const GOODBYE_LIMIT_MS = 500;
 const KEEP_ALIVE_MS = 5_000;
 
 /**
@@ -116,10 +118,18 @@ export class Session {
     this.#client.on('notification', () => listener());
   }
 
-  /** Idempotent, never rejects. A statement under way is cut off. */
+  /** Idempotent, never rejects, takes half a second at most. A statement under way is cut off. */
   async end(): Promise<void> {
     this.#isOver = true;
-    await this.#client.end().catch(() => {});
+    const goodbye = this.#client.end().catch(() => {});
+    let timer: NodeJS.Timeout | undefined;
+    const patience = new Promise((resolve) => {
+      timer = setTimeout(resolve, GOODBYE_LIMIT_MS);
+    });
+    await Promise.race([goodbye, patience]);
+    clearTimeout(timer);
+    // Who lies dead in the network never hears the goodbye.
+    (this.#client as unknown as { readonly connection: { readonly stream: Duplex } }).connection.stream.destroy();
   }
 
   async #send<Result>(answer: Promise<Result>): Promise<Result> {

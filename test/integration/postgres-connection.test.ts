@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { type AddressInfo, createConnection, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { connectPostgres, type PostgresLink, PostgresRefusedError } from '../../shared/postgres/connection.ts';
+import { listenToTable } from '../../shared/postgres/table-listener.ts';
 import { type LocalPostgres, recordingLog, startAgain, startServer } from '../support/postgres-server.ts';
 
 const PASSWORD = 'very-secret-word';
@@ -299,4 +300,73 @@ describe('lanes', () => {
     await quick;
     assert.equal((await slow).code, 'postgres-unavailable');
   });
+
+  test('closing is quick although the connection lies dead in the network', async () => {
+    const proxy = await startProxy(server.port);
+    const link = await connect(url({ port: proxy.port }));
+    await link.query('a', { text: 'SELECT 1' });
+    const session = await link.open({ statementTimeoutMs: 0 });
+    proxy.freeze();
+    const startedMs = performance.now();
+    await link.close();
+    await session.ended;
+    assert.ok(performance.now() - startedMs < 1_500, `${performance.now() - startedMs} ms`);
+    proxy.stop();
+  });
+
+  test('a listener whose connection lies dead in the network notices within seconds', async () => {
+    const proxy = await startProxy(server.port);
+    const link = await connect(url({ port: proxy.port }));
+    const heard = { notified: 0, lost: 0 };
+    const stop = await listenToTable(link, {
+      onNotify: () => {
+        heard.notified += 1;
+      },
+      onLost: () => {
+        heard.lost += 1;
+      },
+    });
+    await admin.query('NOTIFY scaler_table');
+    await until('the notification', () => heard.notified === 1);
+    proxy.freeze();
+    await delay(50);
+    proxy.thawForNew();
+    await until('the new connection', () => heard.lost === 1);
+    await admin.query('NOTIFY scaler_table');
+    await until('the second notification', () => heard.notified === 2);
+    await stop();
+    await link.close();
+    proxy.stop();
+  });
 });
+
+/** Between client and server; frozen connections stay open and say nothing, as when a cable is pulled. */
+async function startProxy(port: number) {
+  const sockets = new Set<Socket>();
+  let isFrozen = false;
+  const proxy = createServer((near) => {
+    const far = createConnection({ host: '127.0.0.1', port });
+    for (const socket of [near, far]) {
+      sockets.add(socket);
+      socket.on('error', () => {});
+    }
+    if (isFrozen) return;
+    near.pipe(far);
+    far.pipe(near);
+  });
+  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+  return {
+    port: (proxy.address() as AddressInfo).port,
+    freeze: () => {
+      isFrozen = true;
+      for (const socket of sockets) socket.unpipe().pause();
+    },
+    thawForNew: () => {
+      isFrozen = false;
+    },
+    stop: () => {
+      for (const socket of sockets) socket.destroy();
+      proxy.close();
+    },
+  };
+}

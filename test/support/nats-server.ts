@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { rmSync } from 'node:fs';
 import { access, constants, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createConnection, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -40,9 +41,11 @@ export interface TestNatsOptions {
 
 const READY_LIMIT_MS = 15_000;
 const running = new Set<ChildProcess>();
+const madeDirectories = new Set<string>();
 // A test process that is told to end, by the runner's time limit for one, leaves no server behind.
 process.on('exit', () => {
   for (const child of running) child.kill('SIGKILL');
+  for (const directory of madeDirectories) rmSync(directory, { recursive: true, force: true });
 });
 process.once('SIGTERM', () => process.exit(143));
 
@@ -51,6 +54,7 @@ export async function startNats(options: TestNatsOptions = {}): Promise<TestNats
   const binary = options.binary ?? (await findBinary());
   const port = options.port ?? (await findFreePort());
   const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), 'notifi-nats-')));
+  if (options.dataDir === undefined) madeDirectories.add(dataDir);
   const configPath = join(dataDir, 'test.conf');
   const jetStream = options.hasJetStream === false ? [] : ['-js', '-sd', dataDir];
   const args = ['-c', configPath, ...jetStream, '-a', '127.0.0.1', '-p', String(port)];
