@@ -23,11 +23,14 @@ export type LocalPostgres = Awaited<ReturnType<typeof startPostgres>> & { readon
 const servers: Awaited<ReturnType<typeof startPostgres>>[] = [];
 const dataDirs: string[] = [];
 
-// Here, not where a server is started: a hook belongs to the test it is made in, and the server to the whole process.
-after(async () => {
-  await Promise.all(servers.map((server) => server.stop()));
-  removeFolders();
-});
+// Not where a server is started: a hook belongs to the test it is made in, and the server to the whole process. And not
+// before the test file's own hooks: hooks run in the order they were made in, and the file's still need the server.
+setImmediate(() =>
+  after(async () => {
+    await Promise.all(servers.map((server) => server.stop()));
+    removeFolders();
+  }),
+);
 
 // A test process that is cut off, as by the runner's time limit, runs no hooks.
 process.once('exit', () => {
