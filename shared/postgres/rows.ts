@@ -1,4 +1,4 @@
-import type { QueryResultRow } from 'pg';
+import { setTimeout as delay } from 'node:timers/promises';
 import { readAdoption } from './adoption.ts';
 import type { PostgresLink } from './connection.ts';
 import { quoteName, quoteTable, slotExpression, type TableNames } from './table.ts';
@@ -6,6 +6,7 @@ import { quoteName, quoteTable, slotExpression, type TableNames } from './table.
 const LANE = 'rows';
 /** Short transactions: a long one would hold back the pruning that ticks live from. */
 const BATCH_ROWS = 10_000;
+const LOCKED_RETRY_MS = 10;
 
 /**
  * Inserts rows with random ids and value 0, in batches, each its own transaction: a failure leaves the earlier ones in.
@@ -29,18 +30,17 @@ export async function addRows(link: PostgresLink, names: TableNames, count: numb
  */
 export async function removeRows(link: PostgresLink, names: TableNames, count: number): Promise<number> {
   const id = quoteName(names.id);
-  const text = `WITH gone AS (DELETE FROM ${quoteTable(names)} WHERE ${id} = ANY (ARRAY(
-      SELECT ${id} FROM ${quoteTable(names)} LIMIT $1::int FOR UPDATE SKIP LOCKED)) RETURNING 1)
-    SELECT count(*)::int AS gone, EXISTS (SELECT 1 FROM ${quoteTable(names)} OFFSET $1::int) AS "hasMore" FROM gone`;
+  const table = quoteTable(names);
+  const text = `WITH gone AS (DELETE FROM ${table} WHERE ${id} = ANY (ARRAY(
+      SELECT ${id} FROM ${table} LIMIT $1::int FOR UPDATE SKIP LOCKED)) RETURNING 1)
+    SELECT count(*)::int AS gone, EXISTS (SELECT 1 FROM ${table}) AS "hadRows" FROM gone`;
   return inBatches(count, async (size) => {
     for (;;) {
-      const { rows } = await link.query<{ gone: number; hasMore: boolean } & QueryResultRow>(LANE, {
-        text,
-        values: [size],
-      });
-      const { gone, hasMore } = rows[0]!;
-      // Nothing though the table has rows: all were locked just then. The tick is over in a moment.
-      if (gone > 0 || !hasMore) return gone;
+      const { rows } = await link.query<{ gone: number; hadRows: boolean }>(LANE, { text, values: [size] });
+      const { gone, hadRows } = rows[0]!;
+      if (gone > 0 || !hadRows) return gone;
+      // All were locked just then. A tick is over in a moment.
+      await delay(LOCKED_RETRY_MS);
     }
   });
 }

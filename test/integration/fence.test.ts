@@ -201,6 +201,19 @@ describe('ticking', () => {
     assert.equal(await removeRows(link, NAMES, 100), 15);
   });
 
+  test('rows are removed while they are being ticked, without a deadlock, as many as asked', async () => {
+    await addRows(link, NAMES, 3_000);
+    await claim('a', 1);
+    let isOver = false;
+    const ticking = (async () => {
+      for (let at = 1; !isOver; at += 1) await tick('a', at);
+    })();
+    for (let round = 0; round < 5; round += 1) assert.equal(await removeRows(link, NAMES, 500), 500);
+    isOver = true;
+    await ticking;
+    assert.equal((await slotsOfRows()).length, 500);
+  });
+
   test('ids are read in order, of the slots asked only', async () => {
     await addRows(link, NAMES, 100);
     const all = await column<string>('SELECT id::text FROM work_items ORDER BY id');
