@@ -16,6 +16,7 @@ import { Fence } from '../../shared/postgres/fence.ts';
 import { parseTableNames, type TableNames } from '../../shared/postgres/table.ts';
 import { TableWatch } from '../../shared/postgres/table-watch.ts';
 import type { EndOfService } from '../../shared/process/run-service.ts';
+import { VERSION } from '../../shared/process/version.ts';
 import { type CoordinatorOutside, performCoordinator } from './effects.ts';
 import { type CoordinatorState, currentSnapshot, startCoordinator, stepCoordinator } from './machine.ts';
 import { type CoordinatorMetrics, makeCoordinatorMetrics } from './metrics.ts';
@@ -23,7 +24,6 @@ import type { CoordinatorOptions } from './options.ts';
 import type { CoordinatorConfig, CoordinatorEffect, CoordinatorEvent } from './protocol.ts';
 import { makeCoordinatorReports } from './reports.ts';
 
-const VERSION = '0.1.0';
 /** What is under way when the service ends, the key's deletion above all, gets this long. */
 const LAST_EFFECTS_MS = 1_000;
 

@@ -9,6 +9,7 @@ import type { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
 import type { TableStream } from '../../shared/nats/table-stream.ts';
 import type { Fence } from '../../shared/postgres/fence.ts';
 import type { TableWatch } from '../../shared/postgres/table-watch.ts';
+import { describeError } from '../../shared/process/describe-error.ts';
 import type {
   CoordinatorConfig,
   CoordinatorEffect,
@@ -151,7 +152,7 @@ async function takeOffice(
     const office: Office = { epoch, newest, fence: { order, owners }, table: size, members };
     return { kind: 'office-ready', attempt, office };
   } catch (error) {
-    return { kind: 'office-failed', attempt, reason: describe(error) };
+    return { kind: 'office-failed', attempt, reason: describeError(error) };
   }
 }
 
@@ -179,8 +180,4 @@ async function publish(
 
 function nothing(): null {
   return null;
-}
-
-function describe(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -24,7 +24,7 @@ export function makeCoordinatorReports(options: {
         );
       case 'stepped-down':
         metrics.leading.set(0);
-        return log.warn({ reason: report.reason }, 'stepped down');
+        return log.info({ reason: report.reason }, 'stepped down');
       case 'office-failed':
         return log.warn({ reason: report.reason }, 'could not take office; trying again');
       case 'member-changed': {

@@ -6,6 +6,7 @@ import type { LivenessBucket } from '../../shared/nats/liveness-bucket.ts';
 import { probe } from '../../shared/nats/probe.ts';
 import type { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
 import type { Fence } from '../../shared/postgres/fence.ts';
+import { describeError } from '../../shared/process/describe-error.ts';
 import type { WorkerConfig, WorkerEffect, WorkerEvent, WorkerReport } from './protocol.ts';
 
 /** The outside that a worker's effects act on. */
@@ -130,7 +131,7 @@ async function claim(
     const result = await fence.claim({ worker: config.id, ...order, slots, lane: 'claim' });
     return { kind: 'claimed', order, result };
   } catch (error) {
-    return { kind: 'claim-failed', order, reason: describe(error) };
+    return { kind: 'claim-failed', order, reason: describeError(error) };
   }
 }
 
@@ -146,10 +147,6 @@ async function tick(
     const result = await fence.tick({ worker: config.id, tick: effect.tick, slots, lane: connection });
     return { kind: 'ticked', lane, tick: effect.tick, slots, result };
   } catch (error) {
-    return { kind: 'tick-failed', lane, tick: effect.tick, slots, reason: describe(error) };
+    return { kind: 'tick-failed', lane, tick: effect.tick, slots, reason: describeError(error) };
   }
-}
-
-function describe(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -14,6 +14,7 @@ import { connectPostgres, type PostgresLink } from '../../shared/postgres/connec
 import { Fence } from '../../shared/postgres/fence.ts';
 import { parseTableNames, type TableNames } from '../../shared/postgres/table.ts';
 import type { EndOfService } from '../../shared/process/run-service.ts';
+import { VERSION } from '../../shared/process/version.ts';
 import { performWorker } from './effects.ts';
 import { isReady, livenessOf, startWorker, stepWorker, type WorkerState } from './machine.ts';
 import { makeWorkerMetrics, type WorkerMetrics } from './metrics.ts';
@@ -26,7 +27,6 @@ const GRACE_MS = 10_000;
 const ADOPTION_RETRY_MS = 250;
 /** Rounds begin in the first part of the second, so that even a slow one ends within it. */
 const PHASES_MS = 800;
-const VERSION = '0.1.0';
 
 /**
  * Runs one worker until it has left or must give up; `leave` asks for the planned leave.

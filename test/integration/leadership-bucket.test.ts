@@ -3,7 +3,8 @@ import { after, afterEach, test } from 'node:test';
 import type { NatsLink } from '../../shared/nats/connection.ts';
 import { type Leader, type LeaderEntry, LeadershipBucket } from '../../shared/nats/leadership-bucket.ts';
 import { assertTook, closeTestLinks, openTestLink, recordLog, until } from '../support/nats-link.ts';
-import { freshPrefix, sharedNats, startNats, type TestNats } from '../support/nats-server.ts';
+import { startNats, type TestNats } from '../support/nats-process.ts';
+import { freshPrefix, sharedNats } from '../support/nats-server.ts';
 
 const TTL_MS = 2_000;
 const servers: TestNats[] = [];

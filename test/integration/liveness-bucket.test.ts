@@ -6,7 +6,8 @@ import type { NatsLink } from '../../shared/nats/connection.ts';
 import { encodeLiveness } from '../../shared/nats/liveness.ts';
 import { LivenessBucket, type LivenessChange } from '../../shared/nats/liveness-bucket.ts';
 import { assertTook, closeTestLinks, makeLiveness, openTestLink, recordLog, until } from '../support/nats-link.ts';
-import { freshPrefix, sharedNats, startNats, type TestNats } from '../support/nats-server.ts';
+import { startNats, type TestNats } from '../support/nats-process.ts';
+import { freshPrefix, sharedNats } from '../support/nats-server.ts';
 
 const TTL_MS = 2_000;
 const servers: TestNats[] = [];

@@ -10,7 +10,8 @@ import { promisify } from 'node:util';
 import { connectNats, type NatsOptions } from '../../shared/nats/connection.ts';
 import { NatsRefusedError } from '../../shared/nats/refusal.ts';
 import { assertTook, closeTestLinks, openTestLink, recordLog, until } from '../support/nats-link.ts';
-import { findFreePort, sharedNats, startNats, type TestNats } from '../support/nats-server.ts';
+import { findFreePort, startNats, type TestNats } from '../support/nats-process.ts';
+import { sharedNats } from '../support/nats-server.ts';
 
 const servers: TestNats[] = [];
 after(async () => {

@@ -8,7 +8,8 @@ import type { NatsLink } from '../../shared/nats/connection.ts';
 import { probe } from '../../shared/nats/probe.ts';
 import { serveProbe } from '../../shared/nats/service.ts';
 import { assertTook, closeTestLinks, makeLiveness, openTestLink, recordLog, until } from '../support/nats-link.ts';
-import { freshPrefix, sharedNats, startNats, type TestNats } from '../support/nats-server.ts';
+import { startNats, type TestNats } from '../support/nats-process.ts';
+import { freshPrefix, sharedNats } from '../support/nats-server.ts';
 
 const servers: TestNats[] = [];
 after(async () => {

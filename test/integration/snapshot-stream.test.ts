@@ -6,7 +6,8 @@ import { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
 import { TableStream } from '../../shared/nats/table-stream.ts';
 import type { Decoded, Snapshot } from '../../shared/ring/snapshot.ts';
 import { closeTestLinks, openTestLink, until } from '../support/nats-link.ts';
-import { freshPrefix, sharedNats, startNats, type TestNats } from '../support/nats-server.ts';
+import { startNats, type TestNats } from '../support/nats-process.ts';
+import { freshPrefix, sharedNats } from '../support/nats-server.ts';
 
 const SLOTS = 8;
 const servers: TestNats[] = [];

