@@ -27,7 +27,9 @@ const START_LIMIT_MS = 60_000;
 /** Servers for a whole test run: given ones, else containers, else embedded ones. */
 export async function takeServers(say: (line: string) => void): Promise<TakenServers> {
   const hasDocker = await answersDocker();
-  const nats = await take('NATS', process.env.TEST_NATS_URL, hasDocker ? natsContainer : null, embeddedNats, say);
+  // Who names a server binary wants that one tested.
+  const useContainer = hasDocker && !process.env.NATS_SERVER;
+  const nats = await take('NATS', process.env.TEST_NATS_URL, useContainer ? natsContainer : null, embeddedNats, say);
   const postgres = await take(
     'Postgres',
     process.env.TEST_DATABASE_URL,
@@ -111,7 +113,11 @@ function fromContainer(container: StartedTestContainer, url: string, image: stri
 
 async function embeddedNats(): Promise<Taken> {
   const server = await startNats();
-  return { url: server.url, from: 'embedded, found or fetched as for npm start', stop: () => server.stop() };
+  return {
+    url: server.url,
+    from: `embedded, ${process.env.NATS_SERVER ?? 'found or fetched as for npm start'}`,
+    stop: () => server.stop(),
+  };
 }
 
 async function embeddedPostgres(): Promise<Taken> {
