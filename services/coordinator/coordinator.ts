@@ -13,6 +13,7 @@ import { toPostgresConnection } from '../../shared/options/postgres.ts';
 import { type Adoption, adoptTable } from '../../shared/postgres/adoption.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
 import { Fence } from '../../shared/postgres/fence.ts';
+import { outlastOutages } from '../../shared/postgres/patience.ts';
 import { parseTableNames, type TableNames } from '../../shared/postgres/table.ts';
 import { TableWatch } from '../../shared/postgres/table-watch.ts';
 import type { EndOfService } from '../../shared/process/run-service.ts';
@@ -49,7 +50,8 @@ export async function runCoordinator(
     waiting,
   );
   const table = parseTableNames(options);
-  const adoption = await adoptTable(postgres, { names: table, slots: Number(options.slots), log });
+  const request = { names: table, slots: Number(options.slots), log };
+  const adoption = await outlastOutages(() => adoptTable(postgres, request), waiting);
   const link = await connectNats({ ...toNatsConnection(options), name: options.coordinatorId }, waiting);
   return serveUntilEnd(options, { log, metrics, leave, postgres, table, adoption, link, http, seen });
 }

@@ -12,6 +12,7 @@ import { toPostgresConnection } from '../../shared/options/postgres.ts';
 import { type Adoption, readAdoption } from '../../shared/postgres/adoption.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
 import { Fence } from '../../shared/postgres/fence.ts';
+import { outlastOutages } from '../../shared/postgres/patience.ts';
 import { parseTableNames, type TableNames } from '../../shared/postgres/table.ts';
 import type { EndOfService } from '../../shared/process/run-service.ts';
 import { VERSION } from '../../shared/process/version.ts';
@@ -132,7 +133,7 @@ async function waitForAdoption(
   waiting: { readonly log: Logger; readonly signal: AbortSignal },
 ): Promise<Adoption> {
   for (let attempt = 0; ; attempt += 1) {
-    const adoption = await readAdoption(postgres, table);
+    const adoption = await outlastOutages(() => readAdoption(postgres, table), waiting);
     if (adoption !== null) return adoption;
     if (attempt % 20 === 0) {
       waiting.log.warn({ table: `${table.schema}.${table.table}` }, 'waiting for a coordinator to adopt the table');

@@ -31,16 +31,25 @@ const GOODBYE_LIMIT_MS = 500;
 const KEEP_ALIVE_MS = 5_000;
 
 /**
- * Read committed is what the fence is built on, whatever the database's default is. JIT compilation costs more than any
- * of these statements. Keep-alives let the server drop a client that vanished without a word.
+ * Read committed is what the fence is built on, whatever the database's or the role's defaults are; neither do their limits
+ * count. JIT compilation costs more than any of these statements. Keep-alives let the server drop a client that vanished.
  */
-const SESSION_SETTINGS = [
-  "SET default_transaction_isolation = 'read committed'",
-  'SET jit = off',
-  'SET tcp_keepalives_idle = 10',
-  'SET tcp_keepalives_interval = 5',
-  'SET tcp_keepalives_count = 3',
-].join('; ');
+function sessionSettings(statementTimeoutMs: number): string {
+  const settings = {
+    default_transaction_isolation: "'read committed'",
+    statement_timeout: statementTimeoutMs,
+    lock_timeout: 0,
+    idle_in_transaction_session_timeout: 10_000,
+    jit: 'off',
+    tcp_keepalives_idle: 10,
+    tcp_keepalives_interval: 5,
+    tcp_keepalives_count: 3,
+  };
+  const statements = Object.entries(settings).map(([name, value]) => `SET ${name} = ${value}`);
+  // Servers too old to have it are told so a moment later, by their version.
+  statements.push("SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'");
+  return statements.join('; ');
+}
 
 /**
  * Opens one connection, within 2 s.
@@ -49,9 +58,10 @@ const SESSION_SETTINGS = [
 export async function openSession(options: SessionOptions): Promise<Session> {
   const client = new pg.Client(clientConfig(options));
   const session = new Session(client, options.statementTimeoutMs);
+  const opening = client.connect().then(() => client.query(sessionSettings(options.statementTimeoutMs)));
   try {
-    await client.connect();
-    await client.query(SESSION_SETTINGS);
+    const tooLate = new Error(`${session.target} did not let us in within ${CONNECT_LIMIT_MS} ms`);
+    await raceAgainst(opening, CONNECT_LIMIT_MS, tooLate);
     return session;
   } catch (error) {
     await session.end();
@@ -121,13 +131,7 @@ export class Session {
   /** Idempotent, never rejects, takes half a second at most. A statement under way is cut off. */
   async end(): Promise<void> {
     this.#isOver = true;
-    const goodbye = this.#client.end().catch(() => {});
-    let timer: NodeJS.Timeout | undefined;
-    const patience = new Promise((resolve) => {
-      timer = setTimeout(resolve, GOODBYE_LIMIT_MS);
-    });
-    await Promise.race([goodbye, patience]);
-    clearTimeout(timer);
+    await raceAgainst(this.#client.end(), GOODBYE_LIMIT_MS, new Error('no goodbye')).catch(() => {});
     // Who lies dead in the network never hears the goodbye.
     (this.#client as unknown as { readonly connection: { readonly stream: Duplex } }).connection.stream.destroy();
   }
@@ -135,17 +139,25 @@ export class Session {
   async #send<Result>(answer: Promise<Result>): Promise<Result> {
     if (this.#timeoutMs === 0) return answer;
     const limitMs = this.#timeoutMs + ANSWER_MARGIN_MS;
-    let timer: NodeJS.Timeout | undefined;
-    const tooLate = new Promise<never>((_, reject) => {
-      const error = new PostgresUnavailableError(`${this.target} did not answer within ${limitMs} ms`);
-      timer = setTimeout(() => reject(error), limitMs);
-    });
-    answer.catch(() => {});
-    try {
-      return await Promise.race([answer, tooLate]);
-    } finally {
-      clearTimeout(timer);
-    }
+    return raceAgainst(
+      answer,
+      limitMs,
+      new PostgresUnavailableError(`${this.target} did not answer within ${limitMs} ms`),
+    );
+  }
+}
+
+/** Whoever loses is not listened to any more. */
+async function raceAgainst<Result>(work: Promise<Result>, limitMs: number, tooLate: Error): Promise<Result> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(tooLate), limitMs);
+  });
+  work.catch(() => {});
+  try {
+    return await Promise.race([work, limit]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -153,9 +165,6 @@ function clientConfig(options: SessionOptions): ClientConfig {
   return {
     ...(options.connectionString === undefined ? {} : { connectionString: options.connectionString }),
     application_name: options.applicationName,
-    connectionTimeoutMillis: CONNECT_LIMIT_MS,
-    statement_timeout: options.statementTimeoutMs,
-    idle_in_transaction_session_timeout: 10_000,
     keepAlive: true,
     keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
     types: numberTypes,

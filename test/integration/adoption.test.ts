@@ -405,15 +405,17 @@ describe('a role without rights', () => {
 
   beforeEach(async () => {
     role = `r${database.url.slice(-12)}`;
-    await admin.query(`CREATE ROLE ${role} LOGIN`);
+    await admin.query(`CREATE ROLE ${role} LOGIN PASSWORD '${role}'`);
     await admin.query('REVOKE CREATE ON SCHEMA public FROM PUBLIC');
     const url = new URL(database.url);
     url.username = role;
+    // Where the server lets everybody in by trust it is not asked for.
+    url.password = role;
     own = await connect(url.href);
   });
 
   afterEach(async () => {
-    await own.close();
+    await own?.close();
     await admin.query(`DROP OWNED BY ${role}; DROP ROLE ${role}`);
   });
 
@@ -493,6 +495,7 @@ describe('a role without rights', () => {
     await admin.query(`GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON public.work_items TO ${role}`);
     const url = new URL(database.url);
     url.username = role;
+    url.password = role;
     const writer = await openClient(url.href);
     await writer.query('SET search_path = pg_temp');
     await writer.query('INSERT INTO public.work_items SELECT gen_random_uuid() FROM generate_series(1, 20)');
