@@ -73,7 +73,8 @@ async function serveUntilEnd(options: CoordinatorOptions, around: Surroundings):
   const { log, metrics, link, postgres } = around;
   const config = makeConfig(options, around.adoption);
   const outside = await openOutside(options, around);
-  return new Promise<EndOfService>((resolve, reject) => {
+  let isEnding = false;
+  return new Promise<EndOfService>((resolve, fail) => {
     const underWay = new Set<Promise<unknown>>();
     const perform = performCoordinator(config, {
       ...outside,
@@ -96,11 +97,13 @@ async function serveUntilEnd(options: CoordinatorOptions, around: Surroundings):
         }
         return outcome;
       },
-      onCrash: reject,
+      onCrash: fail,
     });
     const dispatch = (event: CoordinatorEvent) => driver.dispatch(event);
-    const listening = listen(config, outside, around, dispatch).catch(reject);
-    link.closed.then((error) => reject(error ?? new Error('the NATS connection was closed')));
+    const listening = listen(config, outside, around, dispatch).catch(fail);
+    void link.closed.then((error) => {
+      if (!isEnding) fail(error ?? new Error('the NATS connection was closed'));
+    });
     const requestLeave = () => dispatch({ kind: 'leave-requested' });
     if (around.leave.aborted) requestLeave();
     else around.leave.addEventListener('abort', requestLeave, { once: true });
@@ -111,10 +114,11 @@ async function serveUntilEnd(options: CoordinatorOptions, around: Surroundings):
       const patience = new Promise((done) => setTimeout(done, LAST_EFFECTS_MS).unref());
       await Promise.race([Promise.allSettled(underWay), patience]);
       driver.stop();
-      resolve(outcome);
+      isEnding = true;
       await link.drain();
       await postgres.close();
       await around.http.close();
+      resolve(outcome);
     }
   });
 }

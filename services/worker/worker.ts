@@ -70,12 +70,13 @@ async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Prom
   const config = makeConfig(options);
   const liveness = await LivenessBucket.open(link, { ttlMs: options.leaseTtlMs });
   const snapshots = await SnapshotStream.open(link);
-  const reject = (reason: string) => {
+  const keepOut = (reason: string) => {
     metrics.rejectedSnapshots.inc();
     log.warn({ subject: link.names.snapshotSubject, reason }, 'a snapshot was kept out');
   };
   let unserve = async () => {};
-  return new Promise<EndOfService>((resolve, reject_) => {
+  let isEnding = false;
+  return new Promise<EndOfService>((resolve, fail) => {
     const driver = new Driver<WorkerState, WorkerEvent, WorkerEffect>({
       initial: startWorker(config),
       step: (state, event, nowMs) => {
@@ -95,33 +96,36 @@ async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Prom
           unserve = await serveProbe(link, { role: 'worker', id: config.id, version: VERSION, answer });
         },
         report: makeWorkerReports({ log, metrics, logIdsMax: options.logIdsMax }),
-        reject,
+        reject: keepOut,
         stop: (code, reason) => void end({ code, reason }),
       }),
-      onCrash: reject_,
+      onCrash: fail,
     });
     const unsubscribe = snapshots.subscribe(adoption.slots, (received) => {
       if (received.ok) driver.dispatch({ kind: 'snapshot-received', snapshot: received.snapshot });
-      else reject(received.reason);
+      else keepOut(received.reason);
     });
     link.onStatus((status) => {
       log.warn({ status }, 'NATS connection');
       if (status === 'reconnected') driver.dispatch({ kind: 'reconnected' });
     });
-    link.closed.then((error) => reject_(error ?? new Error('the NATS connection was closed')));
+    void link.closed.then((error) => {
+      if (!isEnding) fail(error ?? new Error('the NATS connection was closed'));
+    });
     const requestLeave = () => driver.dispatch({ kind: 'leave-requested' });
     if (around.leave.aborted) requestLeave();
     else around.leave.addEventListener('abort', requestLeave, { once: true });
     driver.dispatch({ kind: 'wake' });
 
     async function end(outcome: EndOfService): Promise<void> {
+      isEnding = true;
       driver.stop();
       unsubscribe();
       await unserve();
-      resolve(outcome);
       await link.drain();
       await postgres.close();
       await around.http.close();
+      resolve(outcome);
     }
   });
 }
