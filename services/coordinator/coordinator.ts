@@ -194,6 +194,12 @@ function makeConfig(options: CoordinatorOptions, adoption: Adoption): Coordinato
 
 function makeRoutes(registry: Registry, read: () => CoordinatorState | null): Routes {
   return {
+    '/': () =>
+      json({
+        service: 'notifi-scaler coordinator',
+        version: VERSION,
+        paths: ['/api/ring', '/healthz', '/readyz', '/metrics'],
+      }),
     '/healthz': () => json({ status: 'alive' }),
     '/readyz': () => {
       const state = read();
