@@ -164,7 +164,7 @@ function handle(state: CoordinatorState, event: CoordinatorEvent, nowMs: number)
     case 'reconnected': {
       const leadership = forgetKey(state.leadership, nowMs);
       const reconnected = { ...state, leadership, reconnectedAtMs: nowMs };
-      return inTerm(reconnected, (term) => unchanged(blind(term, state.config.leaseTtlMs, nowMs)));
+      return inTerm(reconnected, (term) => unchanged(blind(term, state.config.leaseTtlMs, nowMs)), nowMs);
     }
     case 'leave-requested': {
       const left = takeLeadership(
@@ -261,7 +261,7 @@ function advance(state: CoordinatorState, nowMs: number): Change {
     return { state: { ...state, isStopped: true }, effects: [{ kind: 'stop', code: 0, reason: 'asked to leave' }] };
   }
   const led = takeLeadership(state, advanceLeadership(state.leadership, leadershipContext(state, nowMs)), '');
-  const worked = inTerm(led.state, (term) => advanceTerm(term, state.config, nowMs));
+  const worked = inTerm(led.state, (term) => advanceTerm(term, state.config, nowMs), nowMs);
   return { state: worked.state, effects: [...led.effects, ...worked.effects] };
 }
 
@@ -311,7 +311,7 @@ function finishLeaderWrite(
   const written = takeLeadership(state, step, 'the leader key was taken');
   const wasBlind = event.outcome.kind === 'won' && step.turn === null && gapMs > 2 * state.config.heartbeatMs;
   if (!wasBlind) return written;
-  const seeing = inTerm(written.state, (term) => unchanged(blind(term, state.config.leaseTtlMs, nowMs)));
+  const seeing = inTerm(written.state, (term) => unchanged(blind(term, state.config.leaseTtlMs, nowMs)), nowMs);
   return { state: seeing.state, effects: [...written.effects, ...seeing.effects] };
 }
 
@@ -389,7 +389,7 @@ function declineOffice(state: CoordinatorState, reason: string, nowMs: number): 
   };
 }
 
-function inTerm(state: CoordinatorState, act: (term: Term) => TermChange, nowMs = 0): Change {
+function inTerm(state: CoordinatorState, act: (term: Term) => TermChange, nowMs: number): Change {
   if (state.term === null) return only(state);
   const change = act(state.term);
   const next = { ...state, term: change.term };

@@ -114,7 +114,7 @@ export function finishPublish(
   done: { readonly order: Order; readonly sequence: number },
 ): PlannerState {
   const { publishing } = state;
-  if (publishing === null || compareOrder(publishing.snapshot, done.order) !== 0) return state;
+  if (publishing === null || !isPublishing(state, done.order)) return state;
   return {
     ...state,
     sequence: done.sequence,

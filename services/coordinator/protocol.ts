@@ -122,7 +122,6 @@ export type CoordinatorEffect =
   | { readonly kind: 'stop'; readonly code: 0 | 1; readonly reason: string };
 
 export type CoordinatorReport =
-  | { readonly kind: 'standing-by'; readonly leader: string | null }
   | {
       readonly kind: 'leading';
       readonly epoch: number;

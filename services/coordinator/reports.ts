@@ -12,8 +12,6 @@ export function makeCoordinatorReports(options: {
   const { log, metrics } = options;
   return (report) => {
     switch (report.kind) {
-      case 'standing-by':
-        return log.info({ leader: report.leader }, 'standing by');
       case 'leading':
         metrics.leading.set(1);
         metrics.epoch.set(report.epoch);

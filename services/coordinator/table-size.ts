@@ -1,4 +1,3 @@
-import { earliest } from '../../shared/machine/machine.ts';
 import type { CoordinatorEffect, TableChange, TableSize } from './protocol.ts';
 
 /**
@@ -74,7 +73,7 @@ export function receiveChange(state: TableState, change: TableChange | null, now
 }
 
 export function tableWakeAtMs(state: TableState): number | null {
-  return earliest(state.isReading ? null : state.nextReadAtMs);
+  return state.isReading ? null : state.nextReadAtMs;
 }
 
 function settle(state: TableState, by: { readonly added: number; readonly removed: number }, nowMs: number): TableStep {

@@ -124,7 +124,8 @@ async function readPort(portsDir: string): Promise<number | null> {
   }
 }
 
-async function isAnswering(port: number): Promise<boolean> {
+/** Does a NATS server greet on this port of loopback, within a second? */
+export async function isAnswering(port: number): Promise<boolean> {
   const socket = createConnection({ host: '127.0.0.1', port });
   try {
     const [greeting] = await once(socket, 'data', { signal: AbortSignal.timeout(1_000) });

@@ -1,5 +1,6 @@
 import { assertNever, earliest, type Step } from '../../shared/machine/machine.ts';
 import type { Liveness } from '../../shared/nats/liveness.ts';
+import type { Snapshot } from '../../shared/ring/snapshot.ts';
 import { addSample, type DatabaseClock, UNMEASURED } from './database-clock.ts';
 import { advanceDeparture, type Departure, departureWakeAtMs, finishOwnedRead, startDeparture } from './departure.ts';
 import {
@@ -330,7 +331,7 @@ function applySlice(
   const next = { ...state, slice: step.state };
   if (step.applied === null) return { state: next, effects: step.effects };
   const { snapshot, gained, lost, tookMs } = step.applied;
-  const rows = snapshot.workers.find((worker) => worker.id === state.config.id)?.rows ?? 0;
+  const rows = rowsOf(snapshot, state.config.id);
   return {
     state: { ...next, round: forgetList(next.round) },
     effects: [
@@ -376,10 +377,15 @@ function roundContext(state: WorkerState, nowMs: number): RoundContext {
     chunkRows: config.chunkRows,
     slots: slice.slots,
     lingering: slice.lingering,
-    expectedRows: slice.applied?.workers.find((worker) => worker.id === config.id)?.rows ?? 0,
+    expectedRows: slice.applied === null ? 0 : rowsOf(slice.applied, config.id),
     ring: slice.applied?.version ?? 0,
     nowMs,
   };
+}
+
+/** What the snapshot says that the worker has; none where it is not in it. */
+function rowsOf(snapshot: Snapshot, worker: string): number {
+  return snapshot.workers.find(({ id }) => id === worker)?.rows ?? 0;
 }
 
 function takeRound(state: WorkerState, step: RoundStep): Change {

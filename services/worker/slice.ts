@@ -1,4 +1,3 @@
-import { earliest } from '../../shared/machine/machine.ts';
 import type { ClaimResult } from '../../shared/postgres/fence.ts';
 import { compareOrder, type Order, type Snapshot, sliceOf } from '../../shared/ring/snapshot.ts';
 import type { WorkerEffect } from './protocol.ts';
@@ -127,7 +126,7 @@ export function loseSlots(
 }
 
 export function sliceWakeAtMs(state: SliceState): number | null {
-  return earliest(state.applying?.retryAtMs ?? null);
+  return state.applying?.retryAtMs ?? null;
 }
 
 /** Sorted union of two sorted lists, less what is in `without`. */

@@ -5,13 +5,13 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { type ConnectionOptions, connect, ErrorCode, type NatsConnection } from 'nats';
 import type { Logger } from 'pino';
+import { WaitingNotice } from '../process/waiting-notice.ts';
 import { makeSettings } from './connection-settings.ts';
 import { openLink } from './link.ts';
 import { type NatsNames, natsNames } from './names.ts';
 import { codeOf, describeNatsError } from './nats-errors.ts';
 import { demandsClientCertificate, NatsRefusedError, refusedError } from './refusal.ts';
 import { formatServerAddress, parseServerAddress, type ServerAddress } from './server-address.ts';
-import { WaitingNotice } from './waiting-notice.ts';
 
 export type LinkStatus = 'disconnected' | 'reconnected';
 

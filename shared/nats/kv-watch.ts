@@ -7,11 +7,11 @@
  * Each opening tells again all that the bucket holds. What expired or vanished meanwhile is not told.
  */
 import { setTimeout as wait } from 'node:timers/promises';
+import { WaitingNotice } from '../process/waiting-notice.ts';
 import type { NatsLink } from './connection.ts';
 import type { KvBucket, KvEntry } from './kv-bucket.ts';
 import { toEntry } from './kv-bucket.ts';
 import { describeNatsError, isStreamMissing } from './nats-errors.ts';
-import { WaitingNotice } from './waiting-notice.ts';
 
 export interface KvListener {
   /** A key's newest message, a deletion or an empty value too. Must not throw. */

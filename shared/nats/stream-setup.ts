@@ -4,6 +4,7 @@
  */
 import { setTimeout as wait } from 'node:timers/promises';
 import { DiscardPolicy, nanos, RetentionPolicy, StorageType, type StreamConfig, type StreamInfo } from 'nats';
+import { WaitingNotice } from '../process/waiting-notice.ts';
 import type { NatsLink } from './connection.ts';
 import type { JetStream } from './jetstream.ts';
 import { streamOfBucket, subjectOfKey } from './names.ts';
@@ -14,7 +15,6 @@ import {
   isStreamNameInUse,
   isTemporary,
 } from './nats-errors.ts';
-import { WaitingNotice } from './waiting-notice.ts';
 
 export interface WantedStream {
   readonly settings: Partial<StreamConfig> & { readonly name: string };

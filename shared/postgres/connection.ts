@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { QueryResult, QueryResultRow } from 'pg';
 import type { Logger } from 'pino';
+import { WaitingNotice } from '../process/waiting-notice.ts';
 import { describeFailure, isRefusal, PostgresUnavailableError } from './failure.ts';
 import { Lane } from './lane.ts';
 import { openSession, type PostgresOptions, type Session, type Statement } from './session.ts';
@@ -18,7 +19,6 @@ export interface ConnectContext {
 
 const STATEMENT_LIMIT_MS = 10_000;
 const RETRY_MS = 250;
-const SAY_EVERY_MS = 5_000;
 const CLOSE_PATIENCE_MS = 1_000;
 const OLDEST_VERSION = 140_000;
 
@@ -30,18 +30,15 @@ export async function connectPostgres(
   options: PostgresOptions,
   { log, signal }: ConnectContext,
 ): Promise<PostgresLink> {
-  let saidAtMs: number | null = null;
+  const notice = new WaitingNotice(log);
   for (;;) {
     signal?.throwIfAborted();
     const reason = await tryToConnect(options);
     if (reason === null) break;
-    if (saidAtMs === null || performance.now() - saidAtMs >= SAY_EVERY_MS) {
-      saidAtMs = performance.now();
-      log.warn({ reason }, 'waiting for Postgres');
-    }
+    notice.say({ reason }, 'waiting for Postgres');
     await delay(RETRY_MS, undefined, signal === undefined ? {} : { signal });
   }
-  if (saidAtMs !== null) log.info('Postgres is there');
+  if (notice.hasSpoken) log.info('Postgres is there');
   return new PostgresLink(options);
 }
 

@@ -7,10 +7,11 @@ import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { findFreePort } from '../../services/local/ports.ts';
 import { connectNats, type NatsOptions } from '../../shared/nats/connection.ts';
 import { NatsRefusedError } from '../../shared/nats/refusal.ts';
 import { assertTook, closeTestLinks, openTestLink, recordLog, until } from '../support/nats-link.ts';
-import { findFreePort, startNats, type TestNats } from '../support/nats-process.ts';
+import { startNats, type TestNats } from '../support/nats-process.ts';
 import { sharedNats } from '../support/nats-server.ts';
 
 const servers: TestNats[] = [];

@@ -2,12 +2,14 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { rmSync } from 'node:fs';
-import { access, constants, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createConnection, createServer } from 'node:net';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { pino } from 'pino';
+import { isAnswering } from '../../services/local/nats-server.ts';
+import { findNatsServer } from '../../services/local/nats-server-source.ts';
+import { findFreePort } from '../../services/local/ports.ts';
 
 export interface TestNats {
   readonly url: string;
@@ -49,7 +51,7 @@ process.once('SIGTERM', () => process.exit(143));
 
 /** Starts a server on loopback, with JetStream; resolves when it answers. */
 export async function startNats(options: TestNatsOptions = {}): Promise<TestNats> {
-  const binary = options.binary ?? (await findBinary());
+  const binary = options.binary ?? (await findNatsServer({ log: pino({ level: 'silent' }) })).path;
   const port = options.port ?? (await findFreePort());
   const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), 'notifi-nats-')));
   if (options.dataDir === undefined) madeDirectories.add(dataDir);
@@ -101,43 +103,4 @@ async function spawnServer(binary: string, args: readonly string[], port: number
   }
   child.kill('SIGKILL');
   throw new Error(`nats-server did not answer within ${READY_LIMIT_MS} ms: ${said}`);
-}
-
-async function isAnswering(port: number): Promise<boolean> {
-  const socket = createConnection({ host: '127.0.0.1', port });
-  try {
-    const [greeting] = await once(socket, 'data', { signal: AbortSignal.timeout(1_000) });
-    return String(greeting).startsWith('INFO ');
-  } catch {
-    return false;
-  } finally {
-    socket.destroy();
-  }
-}
-
-/** Free a moment ago; two tests choosing the same one is what makes a server end at once, and says so. */
-export async function findFreePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === 'string') throw new Error('expected a port');
-  return address.port;
-}
-
-async function findBinary(): Promise<string> {
-  if (process.env.NATS_SERVER) return process.env.NATS_SERVER;
-  for (const directory of (process.env.PATH ?? '').split(delimiter)) {
-    const path = join(directory, 'nats-server');
-    if (await isExecutable(path)) return path;
-  }
-  const { findNatsServer } = await import('../../services/local/nats-server-source.ts');
-  return (await findNatsServer({ log: pino({ level: 'silent' }) })).path;
-}
-
-async function isExecutable(path: string): Promise<boolean> {
-  return access(path, constants.X_OK).then(
-    () => true,
-    () => false,
-  );
 }

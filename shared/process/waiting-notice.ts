@@ -11,6 +11,11 @@ export class WaitingNotice {
     this.#log = log;
   }
 
+  /** Was there anything to wait for? */
+  get hasSpoken(): boolean {
+    return this.#saidAtMs !== Number.NEGATIVE_INFINITY;
+  }
+
   say(fields: object, message: string): void {
     const nowMs = performance.now();
     if (nowMs - this.#saidAtMs < REPEAT_EVERY_MS) return;
