@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import { Registry } from 'prom-client';
-import { type HttpServer, json, type Routes, serveHttp } from '../../shared/http/server.ts';
+import { type HttpServer, serveHttp } from '../../shared/http/server.ts';
 import { Driver } from '../../shared/machine/driver.ts';
 import { connectNats, type NatsLink } from '../../shared/nats/connection.ts';
 import { LeadershipBucket } from '../../shared/nats/leadership-bucket.ts';
@@ -8,7 +8,7 @@ import { LivenessBucket, type LivenessChange } from '../../shared/nats/liveness-
 import { serveProbe } from '../../shared/nats/service.ts';
 import { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
 import { TableStream } from '../../shared/nats/table-stream.ts';
-import { toNatsConnection } from '../../shared/options/nats.ts';
+import { replicasOf, toNatsConnection } from '../../shared/options/nats.ts';
 import { toPostgresConnection } from '../../shared/options/postgres.ts';
 import { type Adoption, adoptTable } from '../../shared/postgres/adoption.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
@@ -19,11 +19,12 @@ import { TableWatch } from '../../shared/postgres/table-watch.ts';
 import type { EndOfService } from '../../shared/process/run-service.ts';
 import { VERSION } from '../../shared/process/version.ts';
 import { type CoordinatorOutside, performCoordinator } from './effects.ts';
-import { type CoordinatorState, currentSnapshot, startCoordinator, stepCoordinator } from './machine.ts';
+import { type CoordinatorState, startCoordinator, stepCoordinator } from './machine.ts';
 import { type CoordinatorMetrics, makeCoordinatorMetrics } from './metrics.ts';
 import type { CoordinatorOptions } from './options.ts';
 import type { CoordinatorConfig, CoordinatorEffect, CoordinatorEvent } from './protocol.ts';
 import { makeCoordinatorReports } from './reports.ts';
+import { makeRoutes } from './routes.ts';
 
 /** What is under way when the service ends, the key's deletion above all, gets this long. */
 const LAST_EFFECTS_MS = 1_000;
@@ -40,9 +41,15 @@ export async function runCoordinator(
 ): Promise<EndOfService> {
   const registry = new Registry();
   const metrics = makeCoordinatorMetrics(registry);
-  const seen: { state: CoordinatorState | null } = { state: null };
+  const seen: Seen = { state: null, sizes: null };
   // First of all, so that liveness probes are answered while the servers are still being waited for.
-  const http = await serveHttp({ port: options.httpPort, routes: makeRoutes(registry, () => seen.state) });
+  const routes = makeRoutes({
+    registry,
+    scaling: options,
+    state: () => seen.state,
+    publishedRows: async () => (await seen.sizes?.newest())?.rows ?? null,
+  });
+  const http = await serveHttp({ port: options.httpPort, routes });
   log.info({ port: http.port }, 'serving the API, health and metrics');
   const waiting = { log, signal: leave };
   const postgres = await connectPostgres(
@@ -56,6 +63,12 @@ export async function runCoordinator(
   return serveUntilEnd(options, { log, metrics, leave, postgres, table, adoption, link, http, seen });
 }
 
+/** Where the health endpoints and the API look. */
+interface Seen {
+  state: CoordinatorState | null;
+  sizes: TableStream | null;
+}
+
 interface Surroundings {
   readonly log: Logger;
   readonly metrics: CoordinatorMetrics;
@@ -65,20 +78,20 @@ interface Surroundings {
   readonly adoption: Adoption;
   readonly link: NatsLink;
   readonly http: HttpServer;
-  /** Where the health endpoints and the API look. */
-  readonly seen: { state: CoordinatorState | null };
+  readonly seen: Seen;
 }
 
 async function serveUntilEnd(options: CoordinatorOptions, around: Surroundings): Promise<EndOfService> {
   const { log, metrics, link, postgres } = around;
   const config = makeConfig(options, around.adoption);
   const outside = await openOutside(options, around);
+  around.seen.sizes = outside.sizes;
   let isEnding = false;
   return new Promise<EndOfService>((resolve, fail) => {
     const underWay = new Set<Promise<unknown>>();
     const perform = performCoordinator(config, {
       ...outside,
-      report: makeCoordinatorReports({ log, metrics }),
+      report: makeCoordinatorReports({ log, metrics, scaling: options }),
       stop: (code, reason) => void end({ code, reason }),
     });
     const driver = new Driver<CoordinatorState, CoordinatorEvent, CoordinatorEffect>({
@@ -127,13 +140,14 @@ type OpenOutside = Omit<CoordinatorOutside, 'report' | 'stop'>;
 
 async function openOutside(options: CoordinatorOptions, around: Surroundings): Promise<OpenOutside> {
   const { link, postgres, adoption } = around;
-  const ttl = { ttlMs: options.leaseTtlMs };
+  const replicas = replicasOf(options);
+  const ttl = { ttlMs: options.leaseTtlMs, ...replicas };
   return {
     link,
     leadership: await LeadershipBucket.open(link, ttl),
     liveness: await LivenessBucket.open(link, ttl),
-    snapshots: await SnapshotStream.open(link),
-    sizes: await TableStream.open(link),
+    snapshots: await SnapshotStream.open(link, replicas),
+    sizes: await TableStream.open(link, replicas),
     fence: new Fence(postgres, around.table, adoption),
     table: new TableWatch(postgres, around.table, adoption),
   };
@@ -189,31 +203,5 @@ function makeConfig(options: CoordinatorOptions, adoption: Adoption): Coordinato
     leaseTtlMs: options.leaseTtlMs,
     heartbeatMs: options.heartbeatMs,
     wallOffsetMs: Date.now() - performance.now(),
-  };
-}
-
-function makeRoutes(registry: Registry, read: () => CoordinatorState | null): Routes {
-  return {
-    '/': () =>
-      json({
-        service: 'notifi-scaler coordinator',
-        version: VERSION,
-        paths: ['/api/ring', '/healthz', '/readyz', '/metrics'],
-      }),
-    '/healthz': () => json({ status: 'alive' }),
-    '/readyz': () => {
-      const state = read();
-      return json({ ready: state !== null, leading: state?.term != null }, state === null ? 503 : 200);
-    },
-    '/metrics': async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
-    '/api/ring': () => {
-      const state = read();
-      const snapshot = state === null ? null : currentSnapshot(state);
-      if (snapshot !== null) return json(snapshot);
-      return json(
-        { error: 'not leading, or nothing published yet; ask the leader (nats kv get coordinators leader)' },
-        404,
-      );
-    },
   };
 }

@@ -369,6 +369,8 @@ function takeOffice(state: CoordinatorState, office: Office, nowMs: number): Cha
     workers: term.membership.members.size,
     rows: office.table.rows,
   };
+  // Whoever asks a standby learns the size from the stream, also where the table has not changed for long.
+  const size: CoordinatorEffect = { kind: 'publish-size', rows: office.table.rows, added: 0, removed: 0 };
   return {
     state: {
       ...state,
@@ -376,7 +378,7 @@ function takeOffice(state: CoordinatorState, office: Office, nowMs: number): Cha
       lapsedEpoch: null,
       term: announced === null ? term : { ...term, planner: announced.state },
     },
-    effects: [{ kind: 'report', report }, ...(announced?.effects ?? []), ...joined.effects],
+    effects: [{ kind: 'report', report }, ...(announced?.effects ?? []), ...joined.effects, size],
   };
 }
 

@@ -7,10 +7,19 @@ export function makeCoordinatorMetrics(registry: Registry) {
   const registers = [registry];
   return {
     leading: new Gauge({ name: `${PREFIX}leading`, help: '1 while this coordinator leads', registers }),
-    epoch: new Gauge({ name: `${PREFIX}epoch`, help: 'Epoch of this coordinator, while it leads', registers }),
+    epoch: new Gauge({
+      name: `${PREFIX}epoch`,
+      help: 'Epoch of this coordinator; 0 while it does not lead',
+      registers,
+    }),
     version: new Gauge({ name: `${PREFIX}ring_version`, help: 'Version of the last snapshot published', registers }),
     workers: new Gauge({ name: `${PREFIX}workers`, help: 'Workers in the last snapshot published', registers }),
-    rows: new Gauge({ name: `${PREFIX}rows`, help: 'Rows in the table', registers }),
+    rows: new Gauge({ name: `${PREFIX}rows`, help: 'Rows in the table; 0 while it does not lead', registers }),
+    desiredWorkers: new Gauge({
+      name: `${PREFIX}desired_workers`,
+      help: 'Workers that the rows ask for, for autoscalers; 0 while it does not lead',
+      registers,
+    }),
     snapshots: new Counter({
       name: `${PREFIX}snapshots_total`,
       help: 'Snapshots published, by their first cause',

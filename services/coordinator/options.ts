@@ -1,13 +1,54 @@
 import { httpOptions, identity, leaseContradictions, leaseOptions, logOptions } from '../../shared/options/common.ts';
-import { natsContradictions, natsOptions } from '../../shared/options/nats.ts';
-import { choice, type Values } from '../../shared/options/options.ts';
+import { natsContradictions, natsOptions, streamOptions } from '../../shared/options/nats.ts';
+import { type Contradiction, choice, integer, type Values } from '../../shared/options/options.ts';
 import { postgresOptions } from '../../shared/options/postgres.ts';
 import type { Program } from '../../shared/options/program.ts';
 import { tableOptions } from '../../shared/options/table.ts';
 import { describeBadWorkerId } from '../../shared/ring/worker-id.ts';
+import type { ScalingRule } from './desired-workers.ts';
 
 /** Powers of two, so that a slot is a mask of the hash. Fewer would share out unevenly, more make snapshots too long. */
 const SLOT_CHOICES = ['256', '512', '1024', '2048', '4096', '8192', '16384', '32768', '65536'] as const;
+
+const MOST_WORKERS = 10_000;
+
+/** What `/api/desired-workers` counts by. */
+const scalingOptions = {
+  rowsPerWorker: integer({
+    flag: 'rows-per-worker',
+    variable: 'ROWS_PER_WORKER',
+    describe: 'rows that one worker shall have at most, for /api/desired-workers',
+    default: '1000',
+    min: 1,
+    max: 1_000_000_000,
+  }),
+  minWorkers: integer({
+    flag: 'min-workers',
+    variable: 'MIN_WORKERS',
+    describe: 'least workers that /api/desired-workers asks for',
+    default: '1',
+    min: 0,
+    max: MOST_WORKERS,
+  }),
+  maxWorkers: integer({
+    flag: 'max-workers',
+    variable: 'MAX_WORKERS',
+    describe: 'most workers that /api/desired-workers asks for',
+    default: '100',
+    min: 1,
+    max: MOST_WORKERS,
+  }),
+};
+
+const scalingContradictions: readonly Contradiction<ScalingRule>[] = [
+  {
+    needs: ['minWorkers', 'maxWorkers'],
+    check: ({ minWorkers, maxWorkers }) =>
+      minWorkers <= maxWorkers
+        ? null
+        : `--min-workers ${minWorkers}: expected no more than --max-workers ${maxWorkers}. Lower it, or raise --max-workers.`,
+  },
+];
 
 export const coordinatorOptions = {
   coordinatorId: identity({
@@ -17,6 +58,7 @@ export const coordinatorOptions = {
     check: describeBadWorkerId,
   }),
   ...natsOptions,
+  ...streamOptions,
   ...postgresOptions,
   ...tableOptions,
   slots: choice({
@@ -26,6 +68,7 @@ export const coordinatorOptions = {
     default: '4096',
     choices: SLOT_CHOICES,
   }),
+  ...scalingOptions,
   ...leaseOptions,
   ...httpOptions,
   ...logOptions,
@@ -37,7 +80,7 @@ export const coordinatorProgram: Program<typeof coordinatorOptions> = {
   command: 'npm run coordinator --',
   purpose: 'Watches workers and table, and publishes who ticks which rows. One leads, the others stand by.',
   options: coordinatorOptions,
-  contradictions: [...natsContradictions, ...leaseContradictions],
+  contradictions: [...natsContradictions, ...scalingContradictions, ...leaseContradictions],
   examples: [
     ['npm run coordinator -- --coordinator-id coordinator-2 --http-port 0', 'a standby beside npm start'],
     ['npm run coordinator -- --table shop.orders --slots 65536', 'adopts a table of your own'],

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { assertNever } from '../../shared/machine/machine.ts';
 import { describeCause } from '../../shared/ring/snapshot.ts';
+import { countDesiredWorkers, type ScalingRule } from './desired-workers.ts';
 import type { CoordinatorMetrics } from './metrics.ts';
 import type { CoordinatorReport } from './protocol.ts';
 
@@ -8,20 +9,25 @@ import type { CoordinatorReport } from './protocol.ts';
 export function makeCoordinatorReports(options: {
   readonly log: Logger;
   readonly metrics: CoordinatorMetrics;
+  readonly scaling: ScalingRule;
 }): (report: CoordinatorReport) => void {
-  const { log, metrics } = options;
+  const { log, metrics, scaling } = options;
+  const noteRows = (rows: number) => {
+    metrics.rows.set(rows);
+    metrics.desiredWorkers.set(countDesiredWorkers(rows, scaling));
+  };
   return (report) => {
     switch (report.kind) {
       case 'leading':
         metrics.leading.set(1);
         metrics.epoch.set(report.epoch);
-        metrics.rows.set(report.rows);
+        noteRows(report.rows);
         return log.info(
           { epoch: report.epoch, workers: report.workers, rows: report.rows },
           report.isResumed ? 'leading on: nobody led in between' : 'leading',
         );
       case 'stepped-down':
-        metrics.leading.set(0);
+        for (const gauge of [metrics.leading, metrics.epoch, metrics.rows, metrics.desiredWorkers]) gauge.set(0);
         return log.info({ reason: report.reason }, 'stepped down');
       case 'office-failed':
         return log.warn({ reason: report.reason }, 'could not take office; trying again');
@@ -37,7 +43,7 @@ export function makeCoordinatorReports(options: {
       case 'member-cleared':
         return log.info({ peer: report.worker, evidence: report.evidence }, 'worker suspected in vain');
       case 'table-resized':
-        metrics.rows.set(report.rows);
+        noteRows(report.rows);
         return log.info({ rows: report.rows, added: report.added, removed: report.removed }, 'table resized');
       case 'published': {
         const { version, epoch, cause, moved, rows, workers } = report.snapshot;

@@ -1,5 +1,5 @@
 import { httpOptions, identity, leaseContradictions, leaseOptions, logOptions } from '../../shared/options/common.ts';
-import { natsContradictions, natsOptions } from '../../shared/options/nats.ts';
+import { natsContradictions, natsOptions, streamOptions } from '../../shared/options/nats.ts';
 import { integer, type Values } from '../../shared/options/options.ts';
 import { postgresOptions } from '../../shared/options/postgres.ts';
 import type { Program } from '../../shared/options/program.ts';
@@ -14,6 +14,7 @@ export const workerOptions = {
     check: describeBadWorkerId,
   }),
   ...natsOptions,
+  ...streamOptions,
   ...postgresOptions,
   ...tableOptions,
   ...leaseOptions,

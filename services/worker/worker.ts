@@ -7,7 +7,7 @@ import { connectNats, type NatsLink } from '../../shared/nats/connection.ts';
 import { LivenessBucket } from '../../shared/nats/liveness-bucket.ts';
 import { serveProbe } from '../../shared/nats/service.ts';
 import { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
-import { toNatsConnection } from '../../shared/options/nats.ts';
+import { replicasOf, toNatsConnection } from '../../shared/options/nats.ts';
 import { toPostgresConnection } from '../../shared/options/postgres.ts';
 import { type Adoption, readAdoption } from '../../shared/postgres/adoption.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
@@ -68,8 +68,9 @@ interface Surroundings {
 async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Promise<EndOfService> {
   const { log, metrics, link, postgres, adoption } = around;
   const config = makeConfig(options);
-  const liveness = await LivenessBucket.open(link, { ttlMs: options.leaseTtlMs });
-  const snapshots = await SnapshotStream.open(link);
+  const replicas = replicasOf(options);
+  const liveness = await LivenessBucket.open(link, { ttlMs: options.leaseTtlMs, ...replicas });
+  const snapshots = await SnapshotStream.open(link, replicas);
   const keepOut = (reason: string) => {
     metrics.rejectedSnapshots.inc();
     log.warn({ subject: link.names.snapshotSubject, reason }, 'a snapshot was kept out');

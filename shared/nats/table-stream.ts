@@ -16,7 +16,7 @@ const KEPT = 1024;
 const count = z.int().min(0);
 const schema = z.object({ rows: count, added: count, removed: count, at: z.iso.datetime() });
 
-/** The table's size over time, for people and dashboards (DESIGN §4): nothing is decided by it. */
+/** The table's size over time, for people, dashboards and autoscalers (DESIGN §4): the ring does not depend on it. */
 export class TableStream {
   readonly #stream: HistoryStream;
 
@@ -37,6 +37,12 @@ export class TableStream {
   async publish({ rows, added, removed, at }: TableSize): Promise<boolean> {
     const outcome = await this.#stream.publish(new TextEncoder().encode(JSON.stringify({ rows, added, removed, at })));
     return outcome.kind === 'published';
+  }
+
+  /** Answered by the stream's leader; null: there is none, or garbage. @throws when nobody can say. */
+  async newest(): Promise<TableSize | null> {
+    const message = await this.#stream.newest();
+    return message === null ? null : decode(message.bytes);
   }
 
   /** The last `limit` ones, oldest first, without garbage. @throws when nobody can say. */

@@ -1,5 +1,6 @@
 import {
   type Contradiction,
+  choice,
   hideAll,
   hideCredentials,
   option,
@@ -56,6 +57,22 @@ export const natsOptions = {
     expected: 'lowercase letters, digits and dashes',
   }),
 };
+
+/** For the services, which make the streams and buckets. */
+export const streamOptions = {
+  natsReplicas: choice({
+    flag: 'nats-replicas',
+    variable: 'NATS_REPLICAS',
+    describe: 'servers that keep each stream and bucket: 3 outlive the loss of one',
+    defaultText: '1 for new ones, existing ones keep what they have',
+    choices: ['1', '3', '5'],
+  }),
+};
+
+/** What the streams and buckets are opened with. */
+export function replicasOf(values: { readonly natsReplicas: string | undefined }): { readonly replicas?: number } {
+  return values.natsReplicas === undefined ? {} : { replicas: Number(values.natsReplicas) };
+}
 
 export interface NatsValues {
   readonly nats: NatsAddresses;

@@ -188,6 +188,7 @@ test('While the server is away publishing fails and reading is rejected; both wo
 test('Table sizes are published and read back in order, without garbage; their stream too is made anew.', async () => {
   const link = await openTestLink({ url: (await sharedNats()).url, prefix: freshPrefix() });
   const stream = await TableStream.open(link);
+  assert.equal(await stream.newest(), null);
   const sizes = Array.from({ length: 50 }, (_, index) => ({
     rows: index,
     added: 1,
@@ -195,7 +196,9 @@ test('Table sizes are published and read back in order, without garbage; their s
     at: '2026-11-23T10:00:00.000Z',
   }));
   for (const size of sizes) assert.equal(await stream.publish(size), true);
+  assert.deepEqual(await stream.newest(), sizes.at(-1));
   await link.connection.jetstream().publish(link.names.tableSubject, 'garbage');
+  assert.equal(await stream.newest(), null);
   assert.deepEqual(await stream.history(100), sizes);
   assert.deepEqual(await stream.history(3), sizes.slice(-2));
   const manager = await link.connection.jetstreamManager();

@@ -22,7 +22,7 @@ const PURE = [
   /^shared\/ring\//,
   /^shared\/machine\/machine\.ts$/,
   /^services\/worker\/(protocol|machine|slice|round|heartbeat|departure|database-clock)\.ts$/,
-  /^services\/coordinator\/(protocol|machine|member|membership|membership-sweep|leadership|planner|table-size)\.ts$/,
+  /^services\/coordinator\/(protocol|machine|member|membership|membership-sweep|leadership|planner|table-size|desired-workers)\.ts$/,
   /^services\/cli\/(audit-log|ring-difference)\.ts$/,
 ];
 /** Validates messages; it reads nothing but its argument. */
