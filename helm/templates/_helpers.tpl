@@ -28,20 +28,28 @@ readOnlyRootFilesystem: true
 capabilities: { drop: [ALL] }
 {{- end }}
 
+{{- /* Every server by name, where there are several: who has lost one knows the others. */ -}}
 {{- define "notifi.natsUrl" -}}
-{{- if .Values.nats.enabled -}}
-nats://{{ include "notifi.name" . }}-nats:4222
-{{- else -}}
+{{- $name := printf "%s-nats" (include "notifi.name" .) -}}
+{{- if not .Values.nats.enabled -}}
 {{ required "nats.external.url is needed when nats.enabled is false" .Values.nats.external.url }}
+{{- else if eq (int .Values.nats.replicas) 1 -}}
+nats://{{ $name }}:4222
+{{- else -}}
+{{- range $index := until (int .Values.nats.replicas) }}{{ if $index }},{{ end }}nats://{{ $name }}-{{ $index }}.{{ $name }}:4222{{ end -}}
 {{- end -}}
 {{- end }}
 
 {{- define "notifi.natsSecret" -}}
-{{- if .Values.nats.enabled -}}{{ include "notifi.name" . }}-nats{{- else -}}{{ .Values.nats.external.existingSecret }}{{- end -}}
+{{ .Values.nats.existingSecret | default (printf "%s-nats" (include "notifi.name" .)) }}
 {{- end }}
 
 {{- define "notifi.postgresSecret" -}}
-{{- if .Values.postgres.enabled -}}{{ include "notifi.name" . }}-postgres{{- else -}}{{ required "postgres.external.existingSecret is needed when postgres.enabled is false" .Values.postgres.external.existingSecret }}{{- end -}}
+{{- if .Values.postgres.enabled -}}
+{{ .Values.postgres.existingSecret | default (printf "%s-postgres" (include "notifi.name" .)) }}
+{{- else -}}
+{{ required "postgres.external.existingSecret is needed when postgres.enabled is false" .Values.postgres.external.existingSecret }}
+{{- end -}}
 {{- end }}
 
 {{- define "notifi.databaseUrl" -}}
@@ -52,49 +60,72 @@ postgres://{{ include "notifi.name" . }}-postgres:5432/{{ .Values.postgres.datab
 {{- end -}}
 {{- end }}
 
-{{- /* What worker and coordinator share; the user of the database comes in by PGUSER and PGPASSWORD. */ -}}
-{{- define "notifi.env" -}}
-- name: POD_NAME
-  valueFrom: { fieldRef: { fieldPath: metadata.name } }
+{{- /* Where NATS is, and as whom of its users to log in. */ -}}
+{{- define "notifi.natsEnv" -}}
+{{- $nats := .root.Values.nats -}}
 - name: NATS_URL
-  value: {{ include "notifi.natsUrl" . | quote }}
-{{- with include "notifi.natsSecret" . }}
+  value: {{ include "notifi.natsUrl" .root | quote }}
+{{- if $nats.enabled }}
+- name: NATS_USER
+  value: {{ .user }}
+- name: NATS_PASSWORD
+  valueFrom: { secretKeyRef: { name: {{ include "notifi.natsSecret" .root }}, key: {{ .user }}Password } }
+{{- else }}
+{{- with index $nats.external (printf "%sSecret" .user) | default $nats.external.existingSecret }}
 - name: NATS_USER
   valueFrom: { secretKeyRef: { name: {{ . }}, key: user } }
 - name: NATS_PASSWORD
   valueFrom: { secretKeyRef: { name: {{ . }}, key: password } }
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* What worker and coordinator share; the user of the database comes in by PGUSER and PGPASSWORD. */ -}}
+{{- define "notifi.env" -}}
+{{- $root := .root -}}
+- name: POD_NAME
+  valueFrom: { fieldRef: { fieldPath: metadata.name } }
+{{ include "notifi.natsEnv" . }}
 - name: NATS_PREFIX
-  value: {{ .Values.config.natsPrefix | quote }}
+  value: {{ $root.Values.config.natsPrefix | quote }}
+{{- with include "notifi.natsReplicas" $root }}
+- name: NATS_REPLICAS
+  value: {{ . | quote }}
+{{- end }}
 - name: DATABASE_URL
-  value: {{ include "notifi.databaseUrl" . | quote }}
+  value: {{ include "notifi.databaseUrl" $root | quote }}
 - name: PGUSER
-  valueFrom: { secretKeyRef: { name: {{ include "notifi.postgresSecret" . }}, key: username } }
+  valueFrom: { secretKeyRef: { name: {{ include "notifi.postgresSecret" $root }}, key: username } }
 - name: PGPASSWORD
-  valueFrom: { secretKeyRef: { name: {{ include "notifi.postgresSecret" . }}, key: password } }
+  valueFrom: { secretKeyRef: { name: {{ include "notifi.postgresSecret" $root }}, key: password } }
 - name: TABLE
-  value: {{ .Values.config.table | quote }}
+  value: {{ $root.Values.config.table | quote }}
 - name: ID_COLUMN
-  value: {{ .Values.config.idColumn | quote }}
+  value: {{ $root.Values.config.idColumn | quote }}
 - name: VALUE_COLUMN
-  value: {{ .Values.config.valueColumn | quote }}
+  value: {{ $root.Values.config.valueColumn | quote }}
 - name: WORKER_COLUMN
-  value: {{ .Values.config.workerColumn | quote }}
+  value: {{ $root.Values.config.workerColumn | quote }}
 - name: LEASE_TTL_MS
-  value: {{ .Values.config.leaseTtlMs | quote }}
+  value: {{ $root.Values.config.leaseTtlMs | int64 | quote }}
 - name: HEARTBEAT_MS
-  value: {{ .Values.config.heartbeatMs | quote }}
+  value: {{ $root.Values.config.heartbeatMs | int64 | quote }}
 - name: LOG_LEVEL
-  value: {{ .Values.config.logLevel | quote }}
+  value: {{ $root.Values.config.logLevel | quote }}
 - name: HTTP_PORT
   value: "8080"
 {{- end }}
 
-{{- /* One of ours, worker or coordinator: probes, security, placement. */ -}}
-{{- define "notifi.pod" -}}
+{{- /* How many servers keep each stream; nothing: an existing one keeps what it has. */ -}}
+{{- define "notifi.natsReplicas" -}}
+{{- if .Values.nats.enabled -}}{{ int .Values.nats.replicas }}
+{{- else if .Values.nats.external.replicas -}}{{ int .Values.nats.external.replicas }}
+{{- end -}}
+{{- end }}
+
+{{- /* Where a pod may run. */ -}}
+{{- define "notifi.placement" -}}
 {{- $settings := index .root.Values .component -}}
-{{ include "notifi.podSecurity" . }}
-terminationGracePeriodSeconds: 20
 {{- with .root.Values.imagePullSecrets }}
 imagePullSecrets: {{- range . }}
   - name: {{ . }}
@@ -112,11 +143,6 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- with $settings.affinity }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
-securityContext:
-  runAsNonRoot: true
-  runAsUser: 1000
-  runAsGroup: 1000
-  seccompProfile: { type: RuntimeDefault }
 topologySpreadConstraints:
   {{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
   - maxSkew: 1
@@ -125,6 +151,32 @@ topologySpreadConstraints:
     labelSelector:
       matchLabels: {{- include "notifi.selector" $ | nindent 8 }}
   {{- end }}
+{{- end }}
+
+{{- /* The head of a pod's template, with what the values add to it. */ -}}
+{{- define "notifi.podMetadata" -}}
+{{- $settings := index .root.Values .component -}}
+labels:
+  {{- include "notifi.labels" . | nindent 2 }}
+  {{- with $settings.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with merge (dict) (.annotations | default dict) ($settings.podAnnotations | default dict) }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* One of ours, worker or coordinator: security, placement. */ -}}
+{{- define "notifi.pod" -}}
+{{ include "notifi.podSecurity" .root }}
+# Ten seconds at most for a planned leave, then the connections are closed in order.
+terminationGracePeriodSeconds: 20
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 1000
+  runAsGroup: 1000
+  seccompProfile: { type: RuntimeDefault }
+{{- include "notifi.placement" . }}
 {{- end }}
 
 {{- define "notifi.probes" -}}
@@ -142,4 +194,22 @@ readinessProbe:
   httpGet: { path: /readyz, port: http }
   periodSeconds: 1
   timeoutSeconds: 2
+{{- end }}
+
+{{- define "notifi.egressDns" -}}
+- ports: [{ port: 53, protocol: UDP }, { port: 53, protocol: TCP }]
+{{- end }}
+
+{{- define "notifi.egressTo" -}}
+- ports: [{ port: {{ .port }} }]
+  to:
+    {{- include "notifi.peers" (dict "root" .root "components" (list .component)) | nindent 4 }}
+{{- end }}
+
+{{- /* This release's pods of some components. */ -}}
+{{- define "notifi.peers" -}}
+- podSelector:
+    matchLabels: { app.kubernetes.io/instance: {{ .root.Release.Name }} }
+    matchExpressions:
+      - { key: app.kubernetes.io/component, operator: In, values: [{{ join ", " .components }}] }
 {{- end }}
