@@ -36,7 +36,7 @@ capabilities: { drop: [ALL] }
 {{- else if eq (int .Values.nats.replicas) 1 -}}
 nats://{{ $name }}:4222
 {{- else -}}
-{{- range $index := until (int .Values.nats.replicas) }}{{ if $index }},{{ end }}nats://{{ $name }}-{{ $index }}.{{ $name }}:4222{{ end -}}
+{{- range $index := until (int .Values.nats.replicas) }}{{ if $index }},{{ end }}nats://{{ $name }}-{{ $index }}.{{ $name }}-headless:4222{{ end -}}
 {{- end -}}
 {{- end }}
 

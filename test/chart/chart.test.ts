@@ -180,7 +180,7 @@ describe('NATS', () => {
     const [container] = podOf(objects, 'StatefulSet/r-nats').containers;
     const routes = container?.args?.at(-1) ?? '';
     assert.equal(routes.split(',').length, 3);
-    assert.match(routes, /nats:\/\/route:\$\(ROUTE_PASSWORD\)@r-nats-2\.r-nats:6222/);
+    assert.match(routes, /nats:\/\/route:\$\(ROUTE_PASSWORD\)@r-nats-2\.r-nats-headless:6222/);
     assert.ok(container?.lifecycle, 'it hands over before it goes');
     findObject(objects, 'PodDisruptionBudget', 'r-nats');
     for (const component of ['worker', 'coordinator']) {
@@ -188,7 +188,7 @@ describe('NATS', () => {
       const value = (variable: string) => service?.env?.find(({ name }) => name === variable)?.value;
       assert.equal(
         value('NATS_URL'),
-        'nats://r-nats-0.r-nats:4222,nats://r-nats-1.r-nats:4222,nats://r-nats-2.r-nats:4222',
+        'nats://r-nats-0.r-nats-headless:4222,nats://r-nats-1.r-nats-headless:4222,nats://r-nats-2.r-nats-headless:4222',
       );
       assert.equal(value('NATS_REPLICAS'), '3');
     }
