@@ -13,6 +13,7 @@ import {
   letGo,
   observeKey,
   receiveKeyRead,
+  receiveLeaderDisconnect,
   receiveLeaderProbe,
   receiveWrite,
   STANDBY,
@@ -157,6 +158,10 @@ function handle(state: CoordinatorState, event: CoordinatorEvent, nowMs: number)
       return withLeadership(state, receiveLeaderProbe(state.leadership, event.leader, event.answer, nowMs));
     case 'leader-written':
       return finishLeaderWrite(state, event, nowMs);
+    case 'connection-closed': {
+      const told = { ...state, leadership: receiveLeaderDisconnect(state.leadership, event.client, nowMs) };
+      return inTerm(told, (term) => handleInTerm(term, event, { state: told, nowMs }), nowMs);
+    }
     case 'office-ready':
       return event.attempt === state.officeAttempt ? takeOffice(state, event.office, nowMs) : only(state);
     case 'office-failed':
@@ -223,7 +228,7 @@ function handleInTerm(
     case 'worker-probed':
       return takeMembers(term, receiveProbe(membership, event.worker, event.answer, nowMs), nowMs);
     case 'connection-closed':
-      return takeMembers(term, receiveDisconnect(membership, event.worker), nowMs);
+      return takeMembers(term, receiveDisconnect(membership, event.client, nowMs), nowMs);
     case 'key-read':
       return takeMembers(term, receiveKey(membership, event.worker, event.outcome, nowMs), nowMs);
     case 'key-deleted':

@@ -34,6 +34,8 @@ export interface Suspicion {
   readonly evidence: Evidence;
   readonly awaits: 'second-probe' | 'key' | 'deletion' | 'retry';
   readonly retryAtMs: number;
+  /** The newest put known when the evidence was complete: a later one speaks for the worker. Null: none was known. */
+  readonly revision: number | null;
 }
 
 export interface MembershipTiming {
@@ -92,8 +94,17 @@ export function readKey(state: MembershipState, member: Member, evidence: Eviden
   if (member.suspicion === null) {
     effects.unshift({ kind: 'report', report: { kind: 'member-suspected', worker: member.id, evidence } });
   }
-  member.suspicion = { evidence, awaits: 'key', retryAtMs: Number.POSITIVE_INFINITY };
+  const { revision } = member;
+  member.suspicion = { evidence, awaits: 'key', retryAtMs: Number.POSITIVE_INFINITY, revision };
   return { state, effects, changes: [] };
+}
+
+/** Asks the worker itself, at once: only when it has no responders now is its key looked at. */
+export function probeToConfirm(state: MembershipState, member: Member): MembershipStep {
+  const evidence = 'connection-closed';
+  member.suspicion = { evidence, awaits: 'second-probe', retryAtMs: Number.POSITIVE_INFINITY, revision: null };
+  member.isProbing = true;
+  return { state, effects: [{ kind: 'probe-worker', worker: member.id }], changes: [] };
 }
 
 export function retryLater(state: MembershipState, member: Member, nowMs: number): MembershipStep {

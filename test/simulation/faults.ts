@@ -64,6 +64,19 @@ const FAULTS: readonly Fault[] = [
       return () => worker?.thaw();
     },
   },
+  { name: 'reconnect worker', longestMs: 400, begin: (world) => dropConnection(world, pickWorker(world)) },
+  { name: 'reconnect coordinator', longestMs: 400, begin: (world) => dropConnection(world, pickCoordinator(world)) },
+  {
+    name: 'false word of a lost connection',
+    longestMs: 0,
+    begin(world) {
+      const named = [...world.liveWorkers, ...world.liveCoordinators].map(({ id }) => id);
+      const client = world.random.pick([...named, 'stranger']);
+      const times = world.random.between(1, 4);
+      for (let time = 0; time < times; time += 1) tellLate(world, client);
+      return null;
+    },
+  },
   { name: 'cut worker from NATS', longestMs: 6_000, begin: (world) => cutFromNats(world, pickWorker(world)) },
   {
     name: 'cut worker from Postgres',
@@ -182,7 +195,22 @@ function cutFromNats(world: World, node: WorkerNode | CoordinatorNode | undefine
   return () => {
     node.isNatsCut = false;
     world.reconnect(node);
+    // Only now, if at all, does the server learn that the former connection is dead.
+    tellLate(world, node.id);
   };
+}
+
+/** The connection breaks and is made anew; the server tells of it, at once or when the client is long back. */
+function dropConnection(world: World, node: WorkerNode | CoordinatorNode | undefined): (() => void) | null {
+  if (node === undefined) return null;
+  node.isConnected = false;
+  if (world.random.chance(0.5)) world.tellDisconnect(node.id);
+  else tellLate(world, node.id);
+  return () => world.reconnect(node);
+}
+
+function tellLate(world: World, client: string): void {
+  world.timeline.after(world.random.between(0, 2_000), () => world.tellDisconnect(client));
 }
 
 function pickWorker(world: World): WorkerNode | undefined {

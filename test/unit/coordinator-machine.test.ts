@@ -153,6 +153,23 @@ describe('coordinator: a term', () => {
     assert.equal(currentSnapshot(machine.state), snapshot);
   });
 
+  it('DESIGN §6: the server’s word of a lost connection: probes that worker at once; a standby, its leader', () => {
+    const leading = settled();
+    leading.at(100, { kind: 'connection-closed', client: 'b' });
+    assert.ok(leading.all('probe-worker').some(({ worker }) => worker === 'b'));
+    const standing = standby();
+    standing.at(0, { kind: 'wake' });
+    const entry = { id: 'other', epoch: 4, startedAt: '2026-11-23T09:00:00.000Z', revision: 3 };
+    standing.at(1, { kind: 'leader-read', entry });
+    standing.at(2, { kind: 'leader-probed', leader: 'other', answer: { kind: 'answered', value: null } });
+    standing.at(10, { kind: 'connection-closed', client: 'b' });
+    assert.deepEqual(standing.effects, []);
+    standing.at(20, { kind: 'connection-closed', client: 'other' });
+    assert.deepEqual(standing.effects, [{ kind: 'probe-leader', leader: 'other' }]);
+    standing.at(22, { kind: 'leader-probed', leader: 'other', answer: { kind: 'no-responders' } });
+    assert.deepEqual(standing.effects, [{ kind: 'write-leader', epoch: 0, revision: 3 }]);
+  });
+
   it('DESIGN §4: refused: lets the key go, deleted by its revision, and the term ends', () => {
     const machine = leader();
     machine.at(5, { kind: 'snapshot-refused', order: orderOf(publishedBy(machine)), reason: 'wrong last sequence' });
