@@ -18,7 +18,7 @@ import {
   receiveWrite,
   STANDBY,
 } from './leadership.ts';
-import type { MembershipState, MembershipStep } from './member.ts';
+import { type MembershipState, type MembershipStep, plannableWorkers } from './member.ts';
 import {
   receiveDeletion,
   receiveDisconnect,
@@ -496,7 +496,7 @@ function assignmentOfFence({ fence: { owners }, table }: Office): Assignment | n
 
 function plannerContext(term: Term, config: CoordinatorConfig, nowMs: number): PlannerContext {
   return {
-    workers: [...term.membership.members.keys()],
+    workers: plannableWorkers(term.membership),
     weights: term.table.size.weights,
     at: new Date(nowMs + config.wallOffsetMs).toISOString(),
     nowMs,

@@ -13,6 +13,7 @@ import {
   removeMember,
   retryLater,
   type Suspicion,
+  setDrained,
 } from './member.ts';
 import type { CoordinatorReport, MemberChange, ProbeAnswer } from './protocol.ts';
 
@@ -61,8 +62,8 @@ export function receiveEntries(
     const known = next.members.get(entry.id);
     // The same put, read again, does not renew the lease twice.
     if (known !== undefined && known.revision !== null && entry.revision <= known.revision) continue;
-    const departedAtMs = next.departed.get(entry.id);
-    if (departedAtMs !== undefined && departedAtMs >= read.startedMs) continue;
+    const toldAtMs = known?.statedAtMs ?? next.departed.get(entry.id) ?? Number.NEGATIVE_INFINITY;
+    if (toldAtMs >= read.startedMs) continue;
     const step = receiveHeartbeat(next, entry.value, read.nowMs);
     next = step.state;
     changes.push(...step.changes);
@@ -94,7 +95,7 @@ export function receiveHeartbeat(state: MembershipState, value: Liveness, nowMs:
     member.tickMovedAtMs = nowMs;
   }
   if (member.suspicion !== null && isRefuted(member.suspicion, { isMoving })) member.suspicion = null;
-  return nothing(state);
+  return setDrained(state, member, { isDrained: value.state === 'drained', nowMs });
 }
 
 /**

@@ -5,7 +5,8 @@ import { type HttpServer, json, type Routes, serveHttp } from '../../shared/http
 import { Driver } from '../../shared/machine/driver.ts';
 import { connectNats, type NatsLink } from '../../shared/nats/connection.ts';
 import { LivenessBucket } from '../../shared/nats/liveness-bucket.ts';
-import { serveProbe } from '../../shared/nats/service.ts';
+import type { NatsNames } from '../../shared/nats/names.ts';
+import { type ServedCommand, serveProbe } from '../../shared/nats/service.ts';
 import { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
 import { toNatsConnection } from '../../shared/options/nats.ts';
 import { toPostgresConnection } from '../../shared/options/postgres.ts';
@@ -93,7 +94,8 @@ async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Prom
         slots: adoption.slots,
         serveProbe: async () => {
           const answer = () => livenessOf(driver.state);
-          unserve = await serveProbe(link, { role: 'worker', id: config.id, version: VERSION, answer });
+          const commands = listCommands(link.names, config.id, (event) => driver.dispatch(event));
+          unserve = await serveProbe(link, { role: 'worker', id: config.id, version: VERSION, answer, commands });
         },
         report: makeWorkerReports({ log, metrics, logIdsMax: options.logIdsMax }),
         reject: keepOut,
@@ -128,6 +130,13 @@ async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Prom
       resolve(outcome);
     }
   });
+}
+
+function listCommands(names: NatsNames, id: string, dispatch: (event: WorkerEvent) => void): ServedCommand[] {
+  return [
+    { name: 'drain', subject: names.workerDrain(id), act: () => dispatch({ kind: 'drain-requested' }) },
+    { name: 'undrain', subject: names.workerUndrain(id), act: () => dispatch({ kind: 'undrain-requested' }) },
+  ];
 }
 
 /** The table is adopted by a coordinator: made, checked, given its slots. */

@@ -48,6 +48,31 @@ const FAULTS: readonly Fault[] = [
     },
   },
   {
+    name: 'drain worker',
+    longestMs: 0,
+    begin(world) {
+      pickWorker(world)?.deliver({ kind: 'drain-requested' });
+      return null;
+    },
+  },
+  {
+    name: 'drain and undrain worker',
+    longestMs: 8_000,
+    begin(world) {
+      const worker = pickWorker(world);
+      worker?.deliver({ kind: 'drain-requested' });
+      return () => worker?.deliver({ kind: 'undrain-requested' });
+    },
+  },
+  {
+    name: 'drain all workers',
+    longestMs: 0,
+    begin(world) {
+      for (const worker of world.liveWorkers) worker.deliver({ kind: 'drain-requested' });
+      return null;
+    },
+  },
+  {
     name: 'worker joins',
     longestMs: 0,
     begin(world) {

@@ -153,6 +153,40 @@ describe('coordinator: a term', () => {
     assert.equal(currentSnapshot(machine.state), snapshot);
   });
 
+  it('a drained worker is planned without, and joins again when it is undrained', () => {
+    const machine = settled();
+    machine.at(100, { kind: 'worker-heard', value: makeLiveness('b', { state: 'drained' }) });
+    machine.at(120, { kind: 'wake' });
+    const drained = publishedBy(machine);
+    assert.deepEqual(drained.cause, { kind: 'worker-left', worker: 'b', evidence: 'drained' });
+    assert.deepEqual(
+      drained.workers.map(({ id }) => id),
+      ['a'],
+    );
+    machine.at(125, { kind: 'snapshot-published', sequence: 32, order: orderOf(drained) });
+    machine.at(200, { kind: 'worker-heard', value: makeLiveness('b') });
+    machine.at(220, { kind: 'wake' });
+    assert.deepEqual(publishedBy(machine).cause, { kind: 'worker-joined', worker: 'b' });
+  });
+
+  it('DESIGN §3: where all are drained the ring stays as it is; the last active one’s rows go to the drained', () => {
+    const all = settled();
+    for (const id of ['a', 'b']) all.at(100, { kind: 'worker-heard', value: makeLiveness(id, { state: 'drained' }) });
+    all.at(120, { kind: 'wake' });
+    assert.deepEqual(all.all('publish-snapshot'), []);
+
+    const last = settled();
+    last.at(100, { kind: 'worker-heard', value: makeLiveness('b', { state: 'drained' }) });
+    last.at(120, { kind: 'wake' });
+    last.at(125, { kind: 'snapshot-published', sequence: 32, order: orderOf(publishedBy(last)) });
+    last.at(200, { kind: 'worker-removed', worker: 'a', revision: null });
+    last.at(220, { kind: 'wake' });
+    assert.deepEqual(
+      publishedBy(last).workers.map(({ id, slots }) => [id, slots]),
+      [['b', '0-7']],
+    );
+  });
+
   it('DESIGN §6: the server’s word of a lost connection: probes that worker at once; a standby, its leader', () => {
     const leading = settled();
     leading.at(100, { kind: 'connection-closed', client: 'b' });
