@@ -17,6 +17,7 @@ import { outlastOutages } from '../../shared/postgres/patience.ts';
 import { parseTableNames, type TableNames } from '../../shared/postgres/table.ts';
 import type { EndOfService } from '../../shared/process/run-service.ts';
 import { VERSION } from '../../shared/process/version.ts';
+import { makeClockSkewReport } from './clock-skew.ts';
 import { performWorker } from './effects.ts';
 import { isReady, livenessOf, startWorker, stepWorker, type WorkerState } from './machine.ts';
 import { makeWorkerMetrics, type WorkerMetrics } from './metrics.ts';
@@ -97,6 +98,7 @@ async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Prom
           const commands = listCommands(link.names, config.id, (event) => driver.dispatch(event));
           unserve = await serveProbe(link, { role: 'worker', id: config.id, version: VERSION, answer, commands });
         },
+        compareClocks: makeClockSkewReport({ log, metrics }),
         report: makeWorkerReports({ log, metrics, logIdsMax: options.logIdsMax }),
         reject: keepOut,
         stop: (code, reason) => void end({ code, reason }),
