@@ -3,6 +3,7 @@ import yargs, { type Argv } from 'yargs';
 import { toYargsOptions } from '../../shared/options/program.ts';
 import { readOptions } from '../../shared/options/read-options.ts';
 import { auditTable } from './commands/audit.ts';
+import { drainWorker } from './commands/drain.ts';
 import { showOwner } from './commands/owner.ts';
 import { planRing } from './commands/plan.ts';
 import { diffRings, showHistory, showRing, watchRing } from './commands/ring.ts';
@@ -48,6 +49,12 @@ await yargs(process.argv.slice(2))
     run(args, (context) => showOwner(context, { id: args.id.toLowerCase() })),
   )
   .command('workers', 'the living workers', nothing, (args) => run(args, listWorkers))
+  .command('drain <worker>', 'takes all slots from a worker that lives on, idle', withWorker, (args) =>
+    run(args, (context) => drainWorker(context, { worker: args.worker, isDrained: true })),
+  )
+  .command('undrain <worker>', 'lets a drained worker have slots again', withWorker, (args) =>
+    run(args, (context) => drainWorker(context, { worker: args.worker, isDrained: false })),
+  )
   .command('rows <change> <count>', 'adds rows to the table, or removes some', withRowChange, (args) =>
     run(args, (context) => changeRows(context, { change: args.change, count: args.count })),
   )
@@ -61,6 +68,7 @@ await yargs(process.argv.slice(2))
   .option('json', { type: 'boolean', default: false, describe: 'print JSON, one value a line' })
   .example('$0 ring show', 'who has which slots')
   .example('$0 audit --seconds 30', 'is every row ticked once a second?')
+  .example('$0 drain worker-2', 'its rows go to the others; it lives on')
   .example('$0 plan --join 2', 'what two more workers would take over')
   .demandCommand(1, 'expected a command')
   .recommendCommands()
@@ -135,6 +143,10 @@ function withRowId(builder: Argv) {
       if (UUID.test(id)) return true;
       throw new Error(`owner: expected a uuid, got "${id}"`);
     });
+}
+
+function withWorker(builder: Argv) {
+  return builder.positional('worker', { type: 'string', demandOption: true, describe: "the worker's id" });
 }
 
 function withRowChange(builder: Argv) {

@@ -3,12 +3,14 @@ import { Registry } from 'prom-client';
 import { type HttpServer, serveHttp } from '../../shared/http/server.ts';
 import { Driver } from '../../shared/machine/driver.ts';
 import { connectNats, type NatsLink } from '../../shared/nats/connection.ts';
+import { watchDisconnects } from '../../shared/nats/disconnect-watch.ts';
 import { LeadershipBucket } from '../../shared/nats/leadership-bucket.ts';
 import { LivenessBucket, type LivenessChange } from '../../shared/nats/liveness-bucket.ts';
 import { serveProbe } from '../../shared/nats/service.ts';
 import { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
 import { TableStream } from '../../shared/nats/table-stream.ts';
 import { replicasOf, toNatsConnection } from '../../shared/options/nats.ts';
+import { toNatsSystemConnection } from '../../shared/options/nats-system.ts';
 import { toPostgresConnection } from '../../shared/options/postgres.ts';
 import { type Adoption, adoptTable } from '../../shared/postgres/adoption.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
@@ -114,6 +116,7 @@ async function serveUntilEnd(options: CoordinatorOptions, around: Surroundings):
     });
     const dispatch = (event: CoordinatorEvent) => driver.dispatch(event);
     const listening = listen(config, outside, around, dispatch).catch(fail);
+    const unwatchDisconnects = watchSystemAccount(options, log, dispatch);
     void link.closed.then((error) => {
       if (!isEnding) fail(error ?? new Error('the NATS connection was closed'));
     });
@@ -128,7 +131,7 @@ async function serveUntilEnd(options: CoordinatorOptions, around: Surroundings):
       await Promise.race([Promise.allSettled(underWay), patience]);
       driver.stop();
       isEnding = true;
-      await link.drain();
+      await Promise.all([unwatchDisconnects(), link.drain()]);
       await postgres.close();
       await around.http.close();
       resolve(outcome);
@@ -180,6 +183,20 @@ async function listen(
   const { id, startedAt } = config;
   const answer = () => ({ id, startedAt, epoch: around.seen.state?.term?.epoch ?? null });
   await serveProbe(link, { role: 'coordinator', id, version: VERSION, answer });
+}
+
+/** Leading or not: a standby learns of its leader's end by the same events. Returns what ends it. */
+function watchSystemAccount(
+  options: CoordinatorOptions,
+  log: Logger,
+  dispatch: (event: CoordinatorEvent) => void,
+): () => Promise<void> {
+  const system = toNatsSystemConnection(options);
+  if (system === null) return async () => {};
+  // No worker or coordinator can have this name: the end of this connection accuses nobody.
+  const name = `${options.coordinatorId}:system`;
+  const onDisconnect = (client: string) => dispatch({ kind: 'connection-closed', client });
+  return watchDisconnects({ ...system, name }, { log, onDisconnect });
 }
 
 function livenessEvent(change: LivenessChange): CoordinatorEvent | null {

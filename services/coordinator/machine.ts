@@ -13,11 +13,12 @@ import {
   letGo,
   observeKey,
   receiveKeyRead,
+  receiveLeaderDisconnect,
   receiveLeaderProbe,
   receiveWrite,
   STANDBY,
 } from './leadership.ts';
-import type { MembershipState, MembershipStep } from './member.ts';
+import { type MembershipState, type MembershipStep, plannableWorkers } from './member.ts';
 import {
   receiveDeletion,
   receiveDisconnect,
@@ -157,6 +158,10 @@ function handle(state: CoordinatorState, event: CoordinatorEvent, nowMs: number)
       return withLeadership(state, receiveLeaderProbe(state.leadership, event.leader, event.answer, nowMs));
     case 'leader-written':
       return finishLeaderWrite(state, event, nowMs);
+    case 'connection-closed': {
+      const told = { ...state, leadership: receiveLeaderDisconnect(state.leadership, event.client, nowMs) };
+      return inTerm(told, (term) => handleInTerm(term, event, { state: told, nowMs }), nowMs);
+    }
     case 'office-ready':
       return event.attempt === state.officeAttempt ? takeOffice(state, event.office, nowMs) : only(state);
     case 'office-failed':
@@ -223,7 +228,7 @@ function handleInTerm(
     case 'worker-probed':
       return takeMembers(term, receiveProbe(membership, event.worker, event.answer, nowMs), nowMs);
     case 'connection-closed':
-      return takeMembers(term, receiveDisconnect(membership, event.worker), nowMs);
+      return takeMembers(term, receiveDisconnect(membership, event.client, nowMs), nowMs);
     case 'key-read':
       return takeMembers(term, receiveKey(membership, event.worker, event.outcome, nowMs), nowMs);
     case 'key-deleted':
@@ -493,7 +498,7 @@ function assignmentOfFence({ fence: { owners }, table }: Office): Assignment | n
 
 function plannerContext(term: Term, config: CoordinatorConfig, nowMs: number): PlannerContext {
   return {
-    workers: [...term.membership.members.keys()],
+    workers: plannableWorkers(term.membership),
     weights: term.table.size.weights,
     at: new Date(nowMs + config.wallOffsetMs).toISOString(),
     nowMs,

@@ -75,8 +75,8 @@ export type CoordinatorEvent =
   /** Entries null: the read failed. */
   | { readonly kind: 'members-read'; readonly entries: readonly LivenessEntry[] | null }
   | { readonly kind: 'worker-probed'; readonly worker: string; readonly answer: ProbeAnswer }
-  /** From the system account: a client of this name lost its connection. */
-  | { readonly kind: 'connection-closed'; readonly worker: string }
+  /** From the system account: a client of this name, a worker or a coordinator, lost its connection. May be late or doubled. */
+  | { readonly kind: 'connection-closed'; readonly client: string }
   | {
       readonly kind: 'key-read';
       readonly worker: string;

@@ -7,6 +7,7 @@ import { probe } from '../../shared/nats/probe.ts';
 import type { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
 import type { Fence } from '../../shared/postgres/fence.ts';
 import { describeError } from '../../shared/process/describe-error.ts';
+import type { ClockComparison } from './clock-skew.ts';
 import type { WorkerConfig, WorkerEffect, WorkerEvent, WorkerReport } from './protocol.ts';
 
 /** The outside that a worker's effects act on. */
@@ -18,6 +19,7 @@ export interface WorkerOutside {
   /** Of the adopted table: a snapshot for another number is not ours. */
   readonly slots: number;
   readonly serveProbe: () => Promise<void>;
+  readonly compareClocks: (comparison: ClockComparison) => void;
   readonly report: (report: WorkerReport) => void;
   readonly reject: (reason: string) => void;
   readonly stop: (code: 0 | 1, reason: string) => void;
@@ -33,7 +35,7 @@ export function performWorker(config: WorkerConfig, outside: WorkerOutside): Per
       case 'serve-probe':
         return outside.serveProbe().then(() => null);
       case 'measure-clock':
-        return measureClock(fence);
+        return measureClock(outside);
       case 'renew':
         return renew(outside, effect);
       case 'remove-key':
@@ -95,11 +97,13 @@ function isAnother(config: WorkerConfig, bytes: Uint8Array): 'held' | 'free' {
   return decoded.ok && decoded.value.startedAt === config.startedAt ? 'free' : 'held';
 }
 
-async function measureClock(fence: Fence): Promise<WorkerEvent> {
+async function measureClock({ fence, compareClocks }: WorkerOutside): Promise<WorkerEvent> {
   const sentMs = performance.now();
   try {
     const { serverMs } = await fence.measureClock();
-    return { kind: 'clock-measured', serverMs, sentMs, receivedMs: performance.now() };
+    const receivedMs = performance.now();
+    compareClocks({ serverMs, wallMs: Date.now(), roundTripMs: receivedMs - sentMs });
+    return { kind: 'clock-measured', serverMs, sentMs, receivedMs };
   } catch {
     return { kind: 'clock-failed' };
   }

@@ -59,6 +59,8 @@ export interface WorkerState {
   readonly slice: SliceState;
   readonly round: RoundState;
   readonly heartbeat: HeartbeatState;
+  /** It has been asked to have no slots, and lives on. */
+  readonly isDrained: boolean;
   readonly departure: Departure | null;
 }
 
@@ -93,6 +95,7 @@ export function startWorker(config: WorkerConfig): WorkerState {
     slice: NO_SLICE,
     round: NO_ROUND,
     heartbeat: NOT_REGISTERED,
+    isDrained: false,
     departure: null,
   };
 }
@@ -120,7 +123,7 @@ export function livenessOf(state: WorkerState): Liveness {
     ring: state.slice.applied?.version ?? 0,
     tick: state.round.lastTick,
     rows: state.round.list?.ids.length ?? state.round.rows,
-    state: state.departure === null ? 'active' : 'leaving',
+    state: state.departure !== null ? 'leaving' : state.isDrained ? 'drained' : 'active',
   };
 }
 
@@ -165,6 +168,9 @@ function handle(state: WorkerState, event: WorkerEvent, nowMs: number): Change {
       return only({ ...state, departure: finishOwnedRead(state.departure, event.slots, nowMs) });
     case 'reconnected':
       return only({ ...state, newestRead: AT_ONCE, heartbeat: hurryHeartbeat(state.heartbeat) });
+    case 'drain-requested':
+    case 'undrain-requested':
+      return setDrained(state, event.kind === 'drain-requested');
     case 'leave-requested':
       return leave(state, nowMs);
     default:
@@ -360,6 +366,13 @@ function tickBehind(
   const lastTicks = new Map(claimed.map(({ slot, lastTick }) => [slot, lastTick]));
   const behind = gained.filter((slot) => (lastTicks.get(slot) ?? 0) < tick);
   return behind.length === 0 ? [] : [{ kind: 'tick', lane: 'gained', tick, slots: behind }];
+}
+
+/** The key says so at once. What is its own it ticks on, until a snapshot, and then the fence, names others for it. */
+function setDrained(state: WorkerState, isDrained: boolean): Change {
+  if (state.isDrained === isDrained || state.departure !== null) return only(state);
+  const told = { ...state, isDrained, heartbeat: hurryHeartbeat(state.heartbeat) };
+  return reported(told, { kind: isDrained ? 'drained' : 'undrained' });
 }
 
 function leave(state: WorkerState, nowMs: number): Change {

@@ -56,6 +56,11 @@ export function makeWorkerMetrics(registry: Registry) {
       help: 'Slots re-based after the database clock stepped back',
       registers,
     }),
+    clockSkew: new Gauge({
+      name: `${PREFIX}clock_skew_seconds`,
+      help: "This host's clock less the database's",
+      registers,
+    }),
     failures: new Counter({
       name: `${PREFIX}failures_total`,
       help: 'Claims and ticks that failed and were tried again',

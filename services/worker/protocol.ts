@@ -54,6 +54,7 @@ export type WorkerEvent =
   | { readonly kind: 'ids-failed'; readonly tick: number }
   | { readonly kind: 'owned-read'; readonly slots: readonly number[] | null }
   | { readonly kind: 'reconnected' }
+  | { readonly kind: 'drain-requested' | 'undrain-requested' }
   | { readonly kind: 'leave-requested' };
 
 export type WorkerEffect =
@@ -101,5 +102,6 @@ export type WorkerReport =
   | { readonly kind: 'claims-refused'; readonly slots: readonly number[]; readonly ring: number }
   | { readonly kind: 'failed'; readonly what: 'claim' | 'tick'; readonly reason: string }
   | { readonly kind: 'rebased'; readonly slots: number }
+  | { readonly kind: 'drained' | 'undrained' }
   | { readonly kind: 'leaving' }
   | { readonly kind: 'grace-over'; readonly slots: number };

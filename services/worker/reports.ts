@@ -70,6 +70,10 @@ export function makeWorkerReports(options: ReportOptions): (report: WorkerReport
       case 'rebased':
         metrics.rebasedSlots.inc(report.slots);
         return log.warn({ slots: report.slots }, 'the database clock stepped back; slots re-based');
+      case 'drained':
+        return log.info('drained: handing over all slots, and living on without any until undrained');
+      case 'undrained':
+        return log.info('undrained: ready for rows again');
       case 'leaving':
         return log.info('leaving: handing over, ticking until the last slot is taken');
       case 'grace-over':

@@ -11,6 +11,8 @@ export interface NatsNames {
   readonly workerService: string;
   readonly coordinatorService: string;
   workerProbe(id: string): string;
+  workerDrain(id: string): string;
+  workerUndrain(id: string): string;
   coordinatorProbe(id: string): string;
 }
 
@@ -38,6 +40,8 @@ export function natsNames(prefix: string): NatsNames {
     workerService: name('worker'),
     coordinatorService: name('coordinator'),
     workerProbe: (id) => subject(`worker.${id}.probe`),
+    workerDrain: (id) => subject(`worker.${id}.drain`),
+    workerUndrain: (id) => subject(`worker.${id}.undrain`),
     coordinatorProbe: (id) => subject(`coordinator.${id}.probe`),
   };
 }

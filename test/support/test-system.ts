@@ -15,6 +15,7 @@ export class TestSystem {
   private constructor(options: {
     readonly natsUrl: string;
     readonly databaseUrl: string;
+    readonly environment: Readonly<Record<string, string>>;
     readonly drop: () => Promise<void>;
   }) {
     this.prefix = `t${randomBytes(4).toString('hex')}`;
@@ -25,18 +26,27 @@ export class TestSystem {
       NATS_PREFIX: this.prefix,
       DATABASE_URL: options.databaseUrl,
       HTTP_PORT: '0',
+      ...options.environment,
     };
     this.#dropDatabase = options.drop;
   }
 
-  static async start(): Promise<TestSystem> {
-    const [nats, postgres] = [await sharedNats(), await sharedPostgres()];
-    const database = await freshDatabase(postgres.url);
-    return new TestSystem({ natsUrl: nats.url, databaseUrl: database.url, drop: () => database.drop() });
+  /** `natsUrl`: of a server other than the shared one. `environment`: more of it, for every process. */
+  static async start(
+    options: { readonly natsUrl?: string; readonly environment?: Readonly<Record<string, string>> } = {},
+  ): Promise<TestSystem> {
+    const natsUrl = options.natsUrl ?? (await sharedNats()).url;
+    const database = await freshDatabase((await sharedPostgres()).url);
+    const { environment = {} } = options;
+    return new TestSystem({ natsUrl, databaseUrl: database.url, environment, drop: () => database.drop() });
   }
 
-  coordinator(id: string, args: readonly string[] = []): ServiceProcess {
-    return this.#start('services/coordinator/main.ts', ['--coordinator-id', id, ...args]);
+  coordinator(
+    id: string,
+    args: readonly string[] = [],
+    environment: Readonly<Record<string, string>> = {},
+  ): ServiceProcess {
+    return this.#start('services/coordinator/main.ts', ['--coordinator-id', id, ...args], environment);
   }
 
   worker(id: string, args: readonly string[] = []): ServiceProcess {
@@ -73,8 +83,8 @@ export class TestSystem {
     await this.#dropDatabase();
   }
 
-  #start(script: string, args: readonly string[]): ServiceProcess {
-    const started = new ServiceProcess(script, args, this.environment);
+  #start(script: string, args: readonly string[], environment: Readonly<Record<string, string>> = {}): ServiceProcess {
+    const started = new ServiceProcess(script, args, { ...this.environment, ...environment });
     this.#processes.push(started);
     return started;
   }

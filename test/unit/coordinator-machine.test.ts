@@ -153,6 +153,57 @@ describe('coordinator: a term', () => {
     assert.equal(currentSnapshot(machine.state), snapshot);
   });
 
+  it('a drained worker is planned without, and joins again when it is undrained', () => {
+    const machine = settled();
+    machine.at(100, { kind: 'worker-heard', value: makeLiveness('b', { state: 'drained' }) });
+    machine.at(120, { kind: 'wake' });
+    const drained = publishedBy(machine);
+    assert.deepEqual(drained.cause, { kind: 'worker-left', worker: 'b', evidence: 'drained' });
+    assert.deepEqual(
+      drained.workers.map(({ id }) => id),
+      ['a'],
+    );
+    machine.at(125, { kind: 'snapshot-published', sequence: 32, order: orderOf(drained) });
+    machine.at(200, { kind: 'worker-heard', value: makeLiveness('b') });
+    machine.at(220, { kind: 'wake' });
+    assert.deepEqual(publishedBy(machine).cause, { kind: 'worker-joined', worker: 'b' });
+  });
+
+  it('DESIGN §3: where all are drained the ring stays as it is; the last active one’s rows go to the drained', () => {
+    const all = settled();
+    for (const id of ['a', 'b']) all.at(100, { kind: 'worker-heard', value: makeLiveness(id, { state: 'drained' }) });
+    all.at(120, { kind: 'wake' });
+    assert.deepEqual(all.all('publish-snapshot'), []);
+
+    const last = settled();
+    last.at(100, { kind: 'worker-heard', value: makeLiveness('b', { state: 'drained' }) });
+    last.at(120, { kind: 'wake' });
+    last.at(125, { kind: 'snapshot-published', sequence: 32, order: orderOf(publishedBy(last)) });
+    last.at(200, { kind: 'worker-removed', worker: 'a', revision: null });
+    last.at(220, { kind: 'wake' });
+    assert.deepEqual(
+      publishedBy(last).workers.map(({ id, slots }) => [id, slots]),
+      [['b', '0-7']],
+    );
+  });
+
+  it('DESIGN §6: the server’s word of a lost connection: probes that worker at once; a standby, its leader', () => {
+    const leading = settled();
+    leading.at(100, { kind: 'connection-closed', client: 'b' });
+    assert.ok(leading.all('probe-worker').some(({ worker }) => worker === 'b'));
+    const standing = standby();
+    standing.at(0, { kind: 'wake' });
+    const entry = { id: 'other', epoch: 4, startedAt: '2026-11-23T09:00:00.000Z', revision: 3 };
+    standing.at(1, { kind: 'leader-read', entry });
+    standing.at(2, { kind: 'leader-probed', leader: 'other', answer: { kind: 'answered', value: null } });
+    standing.at(10, { kind: 'connection-closed', client: 'b' });
+    assert.deepEqual(standing.effects, []);
+    standing.at(20, { kind: 'connection-closed', client: 'other' });
+    assert.deepEqual(standing.effects, [{ kind: 'probe-leader', leader: 'other' }]);
+    standing.at(22, { kind: 'leader-probed', leader: 'other', answer: { kind: 'no-responders' } });
+    assert.deepEqual(standing.effects, [{ kind: 'write-leader', epoch: 0, revision: 3 }]);
+  });
+
   it('DESIGN §4: refused: lets the key go, deleted by its revision, and the term ends', () => {
     const machine = leader();
     machine.at(5, { kind: 'snapshot-refused', order: orderOf(publishedBy(machine)), reason: 'wrong last sequence' });

@@ -4,7 +4,7 @@ import { natsNames, streamOfBucket, subjectOfKey } from '../../shared/nats/names
 import { formatServerAddress, parseServerAddress } from '../../shared/nats/server-address.ts';
 
 test('Without a prefix the names are those of the design.', () => {
-  const { workerProbe, coordinatorProbe, ...names } = natsNames('');
+  const { workerProbe, workerDrain, workerUndrain, coordinatorProbe, ...names } = natsNames('');
   assert.deepEqual(names, {
     prefix: '',
     livenessBucket: 'workers',
@@ -18,10 +18,11 @@ test('Without a prefix the names are those of the design.', () => {
   });
   assert.equal(workerProbe('worker-7c9f-aaa'), 'worker.worker-7c9f-aaa.probe');
   assert.equal(coordinatorProbe('c1'), 'coordinator.c1.probe');
+  assert.deepEqual([workerDrain('w'), workerUndrain('w')], ['worker.w.drain', 'worker.w.undrain']);
 });
 
 test('A prefix stands before every name, with an underscore or, in subjects, a dot.', () => {
-  const { workerProbe, coordinatorProbe, ...names } = natsNames('blue');
+  const { workerProbe, workerDrain, workerUndrain, coordinatorProbe, ...names } = natsNames('blue');
   assert.deepEqual(names, {
     prefix: 'blue',
     livenessBucket: 'blue_workers',
@@ -35,6 +36,7 @@ test('A prefix stands before every name, with an underscore or, in subjects, a d
   });
   assert.equal(workerProbe('w'), 'blue.worker.w.probe');
   assert.equal(coordinatorProbe('c'), 'blue.coordinator.c.probe');
+  assert.deepEqual([workerDrain('w'), workerUndrain('w')], ['blue.worker.w.drain', 'blue.worker.w.undrain']);
 });
 
 test('Buckets are found where every KV client looks for them.', () => {

@@ -23,7 +23,7 @@ const PURE = [
   /^shared\/machine\/machine\.ts$/,
   /^services\/worker\/(protocol|machine|slice|round|heartbeat|departure|database-clock)\.ts$/,
   /^services\/coordinator\/(protocol|machine|member|membership|membership-sweep|leadership|planner|table-size|desired-workers)\.ts$/,
-  /^services\/cli\/(audit-log|ring-difference)\.ts$/,
+  /^services\/cli\/(audit-log|drain-progress|ring-difference)\.ts$/,
 ];
 /** Validates messages; it reads nothing but its argument. */
 const PURE_MAY_IMPORT = ['zod'];

@@ -202,6 +202,54 @@ describe('worker: snapshots and the fence', () => {
   });
 });
 
+describe('worker: drained', () => {
+  it('says so at once, in its key and to probes, and stays alive and ready', () => {
+    const machine = registered();
+    machine.at(100, { kind: 'drain-requested' });
+    assert.deepEqual(reports(machine), [{ kind: 'drained' }]);
+    assert.deepEqual(machine.all('renew'), [{ kind: 'renew', value: livenessOf(machine.state) }]);
+    assert.deepEqual([livenessOf(machine.state).state, isReady(machine.state)], ['drained', true]);
+    machine.at(105, { kind: 'renewed' });
+    machine.at(600, { kind: 'wake' });
+    assert.equal(machine.all('renew')[0]?.value.state, 'drained');
+  });
+
+  it('DESIGN §7: ticks what it had until the fence names others, then nothing, though its ticks move on', () => {
+    const machine = registered();
+    machine.at(100, { kind: 'drain-requested' });
+    machine.at(130, snapshot(2, { b: [0, 1, 2, 3] }));
+    machine.at(1_000, { kind: 'wake' });
+    assert.deepEqual(machine.all('tick'), [{ kind: 'tick', lane: 'lingering', tick: 1_001, slots: [0, 1] }]);
+    finishRound(machine, 1_005, { lost: [0, 1] });
+    finishRound(machine, 1_006);
+    machine.at(2_000, { kind: 'wake' });
+    assert.deepEqual(machine.all('tick'), [{ kind: 'tick', lane: 'round', tick: 1_002, slots: [] }]);
+    assert.deepEqual(machine.all('stop'), []);
+  });
+
+  it('undrained says so at once, and takes what the next snapshot gives it', () => {
+    const machine = registered();
+    machine.at(100, { kind: 'drain-requested' });
+    machine.at(101, { kind: 'undrain-requested' });
+    assert.deepEqual(reports(machine), [{ kind: 'undrained' }]);
+    assert.deepEqual(machine.all('renew'), [], 'the renewal under way is waited for');
+    machine.at(105, { kind: 'renewed' });
+    assert.equal(machine.all('renew')[0]?.value.state, 'active');
+    machine.at(130, snapshot(2, { a: [0, 1, 2], b: [3] }));
+    assert.equal(machine.all('claim').length, 1);
+  });
+
+  it('asked twice it does nothing more; leaving is more than being drained', () => {
+    const machine = registered();
+    assert.deepEqual(machine.at(90, { kind: 'undrain-requested' }), []);
+    machine.at(100, { kind: 'drain-requested' });
+    assert.deepEqual(machine.at(101, { kind: 'drain-requested' }), []);
+    machine.at(110, { kind: 'leave-requested' });
+    assert.deepEqual(machine.at(111, { kind: 'undrain-requested' }), []);
+    assert.equal(livenessOf(machine.state).state, 'leaving');
+  });
+});
+
 describe('worker: the planned leave', () => {
   it('DESIGN §7: deletes its key, ticks on until no slot is its own, then stops with code 0', () => {
     const machine = registered();
