@@ -5,6 +5,8 @@ import { Driver } from '../../shared/machine/driver.ts';
 import { connectNats, type NatsLink } from '../../shared/nats/connection.ts';
 import { LeadershipBucket } from '../../shared/nats/leadership-bucket.ts';
 import { LivenessBucket, type LivenessChange } from '../../shared/nats/liveness-bucket.ts';
+import { RecoveryStream } from '../../shared/nats/recovery-stream.ts';
+import { subscribeApplied } from '../../shared/nats/ring-applied.ts';
 import { serveProbe } from '../../shared/nats/service.ts';
 import { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
 import { TableStream } from '../../shared/nats/table-stream.ts';
@@ -19,7 +21,13 @@ import { TableWatch } from '../../shared/postgres/table-watch.ts';
 import type { EndOfService } from '../../shared/process/run-service.ts';
 import { VERSION } from '../../shared/process/version.ts';
 import { type CoordinatorOutside, performCoordinator } from './effects.ts';
-import { type CoordinatorState, currentSnapshot, startCoordinator, stepCoordinator } from './machine.ts';
+import {
+  type CoordinatorState,
+  currentSnapshot,
+  recentRecoveries,
+  startCoordinator,
+  stepCoordinator,
+} from './machine.ts';
 import { type CoordinatorMetrics, makeCoordinatorMetrics } from './metrics.ts';
 import type { CoordinatorOptions } from './options.ts';
 import type { CoordinatorConfig, CoordinatorEffect, CoordinatorEvent } from './protocol.ts';
@@ -134,6 +142,7 @@ async function openOutside(options: CoordinatorOptions, around: Surroundings): P
     liveness: await LivenessBucket.open(link, ttl),
     snapshots: await SnapshotStream.open(link),
     sizes: await TableStream.open(link),
+    recoveries: await RecoveryStream.open(link),
     fence: new Fence(postgres, around.table, adoption),
     table: new TableWatch(postgres, around.table, adoption),
   };
@@ -163,6 +172,11 @@ async function listen(
     () => dispatch({ kind: 'table-notified' }),
     () => dispatch({ kind: 'table-lost' }),
   );
+  subscribeApplied(link, (received) => {
+    if (received.ok) return dispatch({ kind: 'ring-applied', applied: received.applied });
+    metrics.rejectedApplied.inc();
+    log.warn({ subject: link.names.appliedSubject, reason: received.reason }, "a worker's word was kept out");
+  });
   const { id, startedAt } = config;
   const answer = () => ({ id, startedAt, epoch: around.seen.state?.term?.epoch ?? null });
   await serveProbe(link, { role: 'coordinator', id, version: VERSION, answer });
@@ -198,7 +212,7 @@ function makeRoutes(registry: Registry, read: () => CoordinatorState | null): Ro
       json({
         service: 'notifi-scaler coordinator',
         version: VERSION,
-        paths: ['/api/ring', '/healthz', '/readyz', '/metrics'],
+        paths: ['/api/ring', '/api/recoveries', '/healthz', '/readyz', '/metrics'],
       }),
     '/healthz': () => json({ status: 'alive' }),
     '/readyz': () => {
@@ -214,6 +228,12 @@ function makeRoutes(registry: Registry, read: () => CoordinatorState | null): Ro
         { error: 'not leading, or nothing published yet; ask the leader (nats kv get coordinators leader)' },
         404,
       );
+    },
+    '/api/recoveries': () => {
+      const state = read();
+      const recoveries = state === null ? null : recentRecoveries(state);
+      if (recoveries !== null) return json(recoveries);
+      return json({ error: 'not leading; ask the leader (nats kv get coordinators leader)' }, 404);
     },
   };
 }

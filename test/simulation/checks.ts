@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { isUneven } from '../../shared/ring/assignment.ts';
+import { PHASES, type Recovery } from '../../shared/ring/recovery.ts';
 import { compareOrder, type Order, sliceOf } from '../../shared/ring/snapshot.ts';
 import type { FenceRecord } from './fake-postgres.ts';
 import type { World } from './world.ts';
@@ -18,6 +19,8 @@ export class StepChecks {
   readonly #slots: { order: Order | null; owner: string | null; readonly ticks: Set<number> }[];
   #seenRecords = 0;
   #seenSnapshots = 0;
+  #seenRecoveries = 0;
+  readonly #recovered = new Set<string>();
 
   constructor(world: World) {
     this.#world = world;
@@ -30,8 +33,24 @@ export class StepChecks {
       const record = records[this.#seenRecords];
       if (record !== undefined) this.#checkRecord(record);
     }
-    const { accepted } = this.#world;
+    const { accepted, recoveries } = this.#world;
     for (; this.#seenSnapshots < accepted.length; this.#seenSnapshots += 1) this.#checkSnapshot(this.#seenSnapshots);
+    for (; this.#seenRecoveries < recoveries.length; this.#seenRecoveries += 1) {
+      const recovery = recoveries[this.#seenRecoveries];
+      if (recovery !== undefined) this.#checkRecovery(recovery);
+    }
+  }
+
+  /** One record for a snapshot that was out, with times that go forward, and nobody missing where it says it is complete. */
+  #checkRecovery(recovery: Recovery): void {
+    const name = `the recovery of ${format(recovery)}`;
+    if (!this.#world.accepted.some(({ snapshot }) => compareOrder(snapshot, recovery) === 0)) {
+      throw new Violation(`${name} is of no snapshot that was accepted`);
+    }
+    if (this.#recovered.has(format(recovery))) throw new Violation(`${name} was summed up twice`);
+    this.#recovered.add(format(recovery));
+    for (const phase of PHASES) if ((recovery.phases[phase] ?? 0) < 0) throw new Violation(`${name}: ${phase} < 0`);
+    if (recovery.isComplete !== (recovery.missing.length === 0)) throw new Violation(`${name} contradicts itself`);
   }
 
   #checkRecord(record: FenceRecord): void {
