@@ -18,7 +18,10 @@ export interface Measurement {
   readonly phases: Phases | null;
   readonly isComplete: boolean;
   readonly slots: number;
+  /** By the audit, from outside. */
   readonly missed: number;
+  /** As the workers told the leader, who counts only what is certain; null: it has not summed up. */
+  readonly missedTold: number | null;
   /** Of the row that missed most. */
   readonly missedPerRow: number;
   readonly double: number;
@@ -63,6 +66,7 @@ export async function measureOnce(fleet: Fleet, event: RecoveryEvent, victim: st
     isComplete: summary?.fields.isComplete === true,
     slots: handover?.slots ?? 0,
     missed,
+    missedTold: summary === null ? null : Number(summary.fields.missed),
     missedPerRow: Math.max(0, ...worst.map((row) => row.missed)),
     double,
     movedRows: moved.rows,

@@ -40,6 +40,7 @@ export function describeInMarkdown(setting: BenchSetting, results: readonly Even
       [
         'event',
         'missed ticks',
+        'as told',
         'most of one row',
         'promise',
         'double ticks',
@@ -84,6 +85,7 @@ function handoverRow({ event, measurements }: EventResult): string[] {
 
 function costRow({ event, measurements, failures }: EventResult): string[] {
   const missed = sum(measurements, (one) => one.missed);
+  const told = sum(measurements, ({ missedTold }) => missedTold ?? 0);
   const most = Math.max(0, ...measurements.map(({ missedPerRow }) => missedPerRow));
   const double = sum(measurements, (one) => one.double);
   const moved = sum(measurements, ({ movedRows }) => movedRows);
@@ -91,6 +93,7 @@ function costRow({ event, measurements, failures }: EventResult): string[] {
   const incomplete = measurements.filter(({ isComplete }) => !isComplete).length;
   const counts = [
     missed,
+    told,
     most,
     event.promise.missedPerRow,
     double,
