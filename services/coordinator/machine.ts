@@ -49,12 +49,12 @@ import {
 import type { CoordinatorConfig, CoordinatorEffect, CoordinatorEvent, CoordinatorReport, Office } from './protocol.ts';
 import {
   advanceRecovery,
-  evidenceOfChange,
   NO_RECOVERY,
   noteAcknowledgement,
   noteCauses,
   noteDecision,
   noteLeaderLoss,
+  noteMember,
   noteNotification,
   noteSuspicions,
   noteTableRead,
@@ -468,8 +468,8 @@ function takeMembers(term: Term, step: MembershipStep, nowMs: number): TermChang
   for (const change of step.changes) {
     const before = planner.causes.length;
     planner = noteMemberChange(planner, change, nowMs);
-    const evidenceMs = evidenceOfChange(recovery, change, nowMs);
-    recovery = noteCauses(recovery, { before, after: planner.causes.length, evidenceMs });
+    const isSuspected = term.membership.members.get(change.worker)?.suspicion != null;
+    recovery = noteMember(recovery, change, { isSuspected, before, after: planner.causes.length, nowMs });
     effects.push({ kind: 'report', report: { kind: 'member-changed', change } });
   }
   return { term: { ...term, membership: step.state, planner, recovery }, effects };

@@ -2,7 +2,7 @@ import type { RingApplied } from '../../shared/nats/ring-applied.ts';
 import type { Assignment } from '../../shared/ring/assignment.ts';
 import type { Recovery } from '../../shared/ring/recovery.ts';
 import { compareOrder, type Order, type Snapshot } from '../../shared/ring/snapshot.ts';
-import type { CoordinatorEffect, CoordinatorEvent } from './protocol.ts';
+import type { CoordinatorEffect, CoordinatorEvent, MemberChange } from './protocol.ts';
 
 /**
  * How long does each disruption take to mend? Follows every snapshot of this term from the evidence of its first cause to
@@ -16,7 +16,7 @@ import type { CoordinatorEffect, CoordinatorEvent } from './protocol.ts';
  * message's way counts with both.
  */
 export interface RecoveryState {
-  /** Since when each worker has been under suspicion. An entry that was cleared in silence is overwritten by the next. */
+  /** Since when each member has been under suspicion, or was last: one that was cleared in silence keeps its entry. */
   readonly suspectedMs: ReadonlyMap<string, number>;
   /** When the table's notification came that the read under way, or else the next one, follows; null: none did. */
   readonly notifiedMs: number | null;
@@ -82,14 +82,23 @@ export function noteSuspicions(
   return suspectedMs === null ? state : { ...state, suspectedMs };
 }
 
-/** When the evidence came that a member change rests on. A key put or deleted is its own: it came just now. */
-export function evidenceOfChange(
+/**
+ * A worker came or went, as one more cause or the first. It is dated by the suspicion that it was under, else by now: a key
+ * put or deleted, or hard evidence, came just now.
+ */
+export function noteMember(
   state: RecoveryState,
-  change: { readonly kind: 'joined' | 'left'; readonly worker: string; readonly evidence?: string },
-  nowMs: number,
-): number {
-  if (change.kind === 'joined' || change.evidence === 'left') return nowMs;
-  return state.suspectedMs.get(change.worker) ?? nowMs;
+  change: MemberChange,
+  context: { readonly isSuspected: boolean; readonly before: number; readonly after: number; readonly nowMs: number },
+): RecoveryState {
+  const { before, after, nowMs } = context;
+  const isDated = context.isSuspected && change.kind === 'left' && change.evidence !== 'left';
+  const suspectedMs = isDated ? state.suspectedMs.get(change.worker) : undefined;
+  const noted = noteCauses(state, { before, after, evidenceMs: suspectedMs ?? nowMs });
+  if (!noted.suspectedMs.has(change.worker)) return noted;
+  const others = new Map(noted.suspectedMs);
+  others.delete(change.worker);
+  return { ...noted, suspectedMs: others };
 }
 
 /** The first notification before a read counts: later ones say no more. */

@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { MemberChange } from '../../services/coordinator/protocol.ts';
 import {
   advanceRecovery,
-  evidenceOfChange,
   NO_RECOVERY,
   noteAcknowledgement,
   noteCauses,
   noteDecision,
   noteLeaderLoss,
+  noteMember,
   noteNotification,
   noteSuspicions,
   noteTableRead,
@@ -196,10 +197,14 @@ describe('recovery: when the evidence came', () => {
   it('a departure is dated by the last suspicion, an own word and a join by themselves', () => {
     const state = suspect(suspect(NO_RECOVERY, 'c', 50), 'c', 100);
     const lost = { kind: 'left', worker: 'c', evidence: 'lease-expired' } as const;
-    assert.equal(evidenceOfChange(state, lost, 130), 100);
-    assert.equal(evidenceOfChange(state, { ...lost, evidence: 'left' }, 130), 130);
-    assert.equal(evidenceOfChange(state, { kind: 'joined', worker: 'c' }, 130), 130);
-    assert.equal(evidenceOfChange(state, { ...lost, worker: 'b' }, 130), 130);
+    const dated = (change: MemberChange, isSuspected = true) =>
+      noteMember(state, change, { isSuspected, before: 0, after: 1, nowMs: 130 });
+    assert.equal(dated(lost).evidenceMs, 100);
+    assert.equal(dated(lost, false).evidenceMs, 130, 'the suspicion was cleared, and hard evidence came');
+    assert.equal(dated({ ...lost, evidence: 'left' }).evidenceMs, 130);
+    assert.equal(dated({ kind: 'joined', worker: 'c' }).evidenceMs, 130);
+    assert.equal(dated({ ...lost, worker: 'b' }).evidenceMs, 130);
+    assert.deepEqual([...dated(lost).suspectedMs.keys()], [], 'who left is forgotten');
   });
 
   it('the first cause brings it, further ones change nothing, and it goes with the last', () => {
