@@ -6,6 +6,7 @@ import { auditTable } from './commands/audit.ts';
 import { drainWorker } from './commands/drain.ts';
 import { showOwner } from './commands/owner.ts';
 import { planRing } from './commands/plan.ts';
+import { listRecoveries } from './commands/recoveries.ts';
 import { diffRings, showHistory, showRing, watchRing } from './commands/ring.ts';
 import { changeRows } from './commands/rows.ts';
 import { listWorkers } from './commands/workers.ts';
@@ -60,6 +61,9 @@ await yargs(process.argv.slice(2))
   )
   .command('audit', 'watches the table from outside: missed and double ticks, shares, owners', withSeconds, (args) =>
     run(args, (context) => auditTable(context, { seconds: args.seconds })),
+  )
+  .command('recoveries', 'how long the last disruptions took to mend, newest last', withLimit, (args) =>
+    run(args, (context) => listRecoveries(context, { limit: args.limit })),
   )
   .command('plan', 'what the next ring would be; changes nothing', withPlan, (args) =>
     run(args, (context) => planRing(context, { join: args.join, leave: args.leave, rows: args.rows ?? null })),

@@ -6,6 +6,8 @@ import { connectNats, type NatsLink } from '../../shared/nats/connection.ts';
 import { watchDisconnects } from '../../shared/nats/disconnect-watch.ts';
 import { LeadershipBucket } from '../../shared/nats/leadership-bucket.ts';
 import { LivenessBucket, type LivenessChange } from '../../shared/nats/liveness-bucket.ts';
+import { RecoveryStream } from '../../shared/nats/recovery-stream.ts';
+import { subscribeApplied } from '../../shared/nats/ring-applied.ts';
 import { serveProbe } from '../../shared/nats/service.ts';
 import { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
 import { TableStream } from '../../shared/nats/table-stream.ts';
@@ -151,6 +153,7 @@ async function openOutside(options: CoordinatorOptions, around: Surroundings): P
     liveness: await LivenessBucket.open(link, ttl),
     snapshots: await SnapshotStream.open(link, replicas),
     sizes: await TableStream.open(link, replicas),
+    recoveries: await RecoveryStream.open(link, replicas),
     fence: new Fence(postgres, around.table, adoption),
     table: new TableWatch(postgres, around.table, adoption),
   };
@@ -180,6 +183,11 @@ async function listen(
     () => dispatch({ kind: 'table-notified' }),
     () => dispatch({ kind: 'table-lost' }),
   );
+  subscribeApplied(link, (received) => {
+    if (received.ok) return dispatch({ kind: 'ring-applied', applied: received.applied });
+    metrics.rejectedApplied.inc();
+    log.warn({ subject: link.names.appliedSubject, reason: received.reason }, "a worker's word was kept out");
+  });
   const { id, startedAt } = config;
   const answer = () => ({ id, startedAt, epoch: around.seen.state?.term?.epoch ?? null });
   await serveProbe(link, { role: 'coordinator', id, version: VERSION, answer });

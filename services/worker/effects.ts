@@ -4,6 +4,7 @@ import type { NatsLink } from '../../shared/nats/connection.ts';
 import { decodeLiveness } from '../../shared/nats/liveness.ts';
 import type { LivenessBucket } from '../../shared/nats/liveness-bucket.ts';
 import { probe } from '../../shared/nats/probe.ts';
+import { publishApplied } from '../../shared/nats/ring-applied.ts';
 import type { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
 import type { Fence } from '../../shared/postgres/fence.ts';
 import { describeError } from '../../shared/process/describe-error.ts';
@@ -64,6 +65,9 @@ export function performWorker(config: WorkerConfig, outside: WorkerOutside): Per
           (slots) => ({ kind: 'owned-read', slots }),
           () => ({ kind: 'owned-read', slots: null }),
         );
+      case 'tell-applied':
+        publishApplied(outside.link, effect.applied);
+        return null;
       case 'report':
         outside.report(effect.report);
         return null;
@@ -146,9 +150,11 @@ async function tick(
 ): Promise<WorkerEvent> {
   const { slots, lane } = effect;
   // Gained slots go by the claims' connection: they must not wait behind the round under way.
-  const connection = lane === 'gained' ? 'claim' : 'tick';
+  const isGained = lane === 'gained';
+  const connection = isGained ? 'claim' : 'tick';
+  const ask = { worker: config.id, tick: effect.tick, slots, lane: connection, withBefore: isGained };
   try {
-    const result = await fence.tick({ worker: config.id, tick: effect.tick, slots, lane: connection });
+    const result = await fence.tick(ask);
     return { kind: 'ticked', lane, tick: effect.tick, slots, result };
   } catch (error) {
     return { kind: 'tick-failed', lane, tick: effect.tick, slots, reason: describeError(error) };

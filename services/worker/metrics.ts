@@ -28,7 +28,7 @@ export function makeWorkerMetrics(registry: Registry) {
     }),
     missedTicks: new Counter({
       name: `${PREFIX}missed_ticks_total`,
-      help: 'Seconds without a tick, times the rows concerned',
+      help: 'Seconds without a tick, times the rows concerned; of slots gained, as far as certain',
       registers,
     }),
     lostSlots: new Counter({

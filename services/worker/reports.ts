@@ -49,6 +49,9 @@ export function makeWorkerReports(options: ReportOptions): (report: WorkerReport
       case 'ticks-missed':
         metrics.missedTicks.inc(report.seconds * report.rows);
         return log.warn({ seconds: report.seconds, rows: report.rows }, 'ticks missed');
+      case 'takeover-missed':
+        metrics.missedTicks.inc(report.missed);
+        return log.warn({ ring: report.ring, missed: report.missed }, 'ticks missed before the takeover');
       case 'rows-exhausted':
         metrics.exhaustedRows.set(report.count);
         return log.warn(

@@ -5,6 +5,10 @@ export interface NatsNames {
   readonly leadershipBucket: string;
   readonly snapshotStream: string;
   readonly snapshotSubject: string;
+  /** Where workers tell how soon they took over what a snapshot gave them; not stored. */
+  readonly appliedSubject: string;
+  readonly recoveryStream: string;
+  readonly recoverySubject: string;
   readonly tableStream: string;
   readonly tableSubject: string;
   /** Of the NATS micro services, as `nats micro ls` lists them. */
@@ -35,6 +39,9 @@ export function natsNames(prefix: string): NatsNames {
     leadershipBucket: name('coordinators'),
     snapshotStream: name('RING'),
     snapshotSubject: subject('ring.snapshot'),
+    appliedSubject: subject('ring.applied'),
+    recoveryStream: name('RECOVERY'),
+    recoverySubject: subject('ring.recovery'),
     tableStream: name('TABLE'),
     tableSubject: subject('table.size'),
     workerService: name('worker'),

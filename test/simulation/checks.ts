@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { isUneven } from '../../shared/ring/assignment.ts';
+import { PHASES, type Recovery } from '../../shared/ring/recovery.ts';
 import { compareOrder, type Order, sliceOf } from '../../shared/ring/snapshot.ts';
 import type { FenceRecord } from './fake-postgres.ts';
 import type { Eviction, World } from './world.ts';
@@ -22,6 +23,8 @@ export class StepChecks {
   #seenRecords = 0;
   #seenSnapshots = 0;
   #seenEvictions = 0;
+  #seenRecoveries = 0;
+  readonly #recovered = new Set<string>();
 
   constructor(world: World) {
     this.#world = world;
@@ -34,12 +37,28 @@ export class StepChecks {
       const record = records[this.#seenRecords];
       if (record !== undefined) this.#checkRecord(record);
     }
-    const { accepted, evictions } = this.#world;
+    const { accepted, evictions, recoveries } = this.#world;
     for (; this.#seenEvictions < evictions.length; this.#seenEvictions += 1) {
       const eviction = evictions[this.#seenEvictions];
       if (eviction !== undefined) this.#checkEviction(eviction);
     }
     for (; this.#seenSnapshots < accepted.length; this.#seenSnapshots += 1) this.#checkSnapshot(this.#seenSnapshots);
+    for (; this.#seenRecoveries < recoveries.length; this.#seenRecoveries += 1) {
+      const recovery = recoveries[this.#seenRecoveries];
+      if (recovery !== undefined) this.#checkRecovery(recovery);
+    }
+  }
+
+  /** One record for a snapshot that was out, with times that go forward, and nobody missing where it says it is complete. */
+  #checkRecovery(recovery: Recovery): void {
+    const name = `the recovery of ${format(recovery)}`;
+    if (!this.#world.accepted.some(({ snapshot }) => compareOrder(snapshot, recovery) === 0)) {
+      throw new Violation(`${name} is of no snapshot that was accepted`);
+    }
+    if (this.#recovered.has(format(recovery))) throw new Violation(`${name} was summed up twice`);
+    this.#recovered.add(format(recovery));
+    for (const phase of PHASES) if ((recovery.phases[phase] ?? 0) < 0) throw new Violation(`${name}: ${phase} < 0`);
+    if (recovery.isComplete !== (recovery.missing.length === 0)) throw new Violation(`${name} contradicts itself`);
   }
 
   #checkRecord(record: FenceRecord): void {

@@ -77,6 +77,9 @@ export function performCoordinatorEffect(world: World, node: CoordinatorNode, ef
         answer: (read) => ({ kind: 'newest-read', ...read }),
         failed: { kind: 'newest-read', newest: null, lastEpoch: null },
       });
+    case 'publish-recovery':
+      world.recoveries.push(effect.recovery);
+      return;
     case 'prune-changes':
     case 'publish-size':
     case 'report':

@@ -2,6 +2,7 @@ import { type CoordinatorState, startCoordinator, stepCoordinator } from '../../
 import type { CoordinatorEffect, CoordinatorEvent } from '../../services/coordinator/protocol.ts';
 import { startWorker, stepWorker, type WorkerState } from '../../services/worker/machine.ts';
 import type { WorkerEffect, WorkerEvent } from '../../services/worker/protocol.ts';
+import type { Recovery } from '../../shared/ring/recovery.ts';
 import type { Evidence, Snapshot } from '../../shared/ring/snapshot.ts';
 import { performCoordinatorEffect } from './coordinator-effects.ts';
 import { FakeBucket, type FakeNats, FakeStream } from './fake-nats.ts';
@@ -59,6 +60,8 @@ export class World {
   /** Every snapshot that the stream accepted, with the weights that its leader knew. */
   readonly accepted: { readonly snapshot: Snapshot; readonly atMs: number }[] = [];
   readonly evictions: Eviction[] = [];
+  /** Every disruption that a leader summed up. */
+  readonly recoveries: Recovery[] = [];
   readonly faults: string[] = [];
   readonly slots: number;
   readonly broken: Broken;

@@ -21,8 +21,8 @@ const sources = FOLDERS.flatMap((folder) => listFiles(join(ROOT, folder))).map(r
 const PURE = [
   /^shared\/ring\//,
   /^shared\/machine\/machine\.ts$/,
-  /^services\/worker\/(protocol|machine|slice|round|heartbeat|departure|database-clock)\.ts$/,
-  /^services\/coordinator\/(protocol|machine|member|membership|membership-sweep|leadership|planner|table-size|desired-workers)\.ts$/,
+  /^services\/worker\/(protocol|machine|slice|round|takeover|heartbeat|departure|database-clock)\.ts$/,
+  /^services\/coordinator\/(protocol|machine|member|membership|membership-sweep|leadership|planner|table-size|recovery|desired-workers)\.ts$/,
   /^services\/cli\/(audit-log|drain-progress|ring-difference)\.ts$/,
 ];
 /** Validates messages; it reads nothing but its argument. */
