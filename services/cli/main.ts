@@ -59,7 +59,7 @@ await yargs(process.argv.slice(2))
     run(args, (context) => changeRows(context, { change: args.change, count: args.count })),
   )
   .command('audit', 'watches the table from outside: missed and double ticks, shares, owners', withSeconds, (args) =>
-    run(args, (context) => auditTable(context, { seconds: args.seconds })),
+    run(args, (context) => auditTable(context, { seconds: args.seconds, signal: interrupted.signal })),
   )
   .command('plan', 'what the next ring would be; changes nothing', withPlan, (args) =>
     run(args, (context) => planRing(context, { join: args.join, leave: args.leave, rows: args.rows ?? null })),
