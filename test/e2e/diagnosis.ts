@@ -4,7 +4,7 @@ import { type List, namesOf, type Pod } from './pods.ts';
 const EVENTS = 20;
 const LOG_LINES = 8;
 /** Read, so that enough is left without the lines of each second. */
-const LOG_TAIL = 80;
+const LOG_TAIL = 600;
 const LINE_CHARS = 240;
 
 /** After a failure: what a person would look at next. Tells what it can get, and fails at nothing. */
