@@ -1,3 +1,4 @@
+import { parseAllDocuments } from 'yaml';
 import type { AuditResult } from '../../services/cli/audit-log.ts';
 import { lastLine } from './command.ts';
 import type { Installation } from './installation.ts';
@@ -28,12 +29,11 @@ export class AuditPod {
     const audit = new AuditPod(app, `${app.release}-e2e-audit`);
     const { cluster } = app;
     // The chart's own test pod, so that it has the release's servers, table and passwords.
-    const hooks = (await cluster.readHelm(['get', 'hooks', app.release])).split(/^---$/m);
-    const hook = hooks.find((one) => /^kind: Pod$/m.test(one) && one.includes('"audit"'));
-    if (hook === undefined) throw new Error(`the release ${app.release} has no test pod that audits`);
-    const rendered = await cluster.read(['create', '--dry-run=client', '-o', 'json', '-f', '-'], hook);
+    const hooks = parseAllDocuments(await cluster.readHelm(['get', 'hooks', app.release]));
+    const hook = hooks.map((one) => one.toJS() as AuditManifest | null).find((one) => one?.kind === 'Pod');
+    if (hook == null) throw new Error(`the release ${app.release} has no test pod that audits`);
     await audit.#remove();
-    await cluster.read(['create', '-f', '-'], JSON.stringify(asAudit(JSON.parse(rendered), audit.#name)));
+    await cluster.read(['create', '-f', '-'], JSON.stringify(asAudit(hook, audit.#name)));
     await expectSoon(cluster, 'the audit to begin', START_LIMIT_MS, async () => {
       const { stdout } = await cluster.kubectl(['logs', audit.#name]);
       return / rows, \d+ missed, \d+ double$/m.test(stdout) ? true : null;
@@ -59,6 +59,7 @@ export class AuditPod {
 }
 
 interface AuditManifest extends Pod {
+  readonly kind: string;
   readonly spec: Pod['spec'] & { readonly containers: readonly object[] };
 }
 

@@ -1,4 +1,4 @@
-import { resolve } from 'node:path';
+import { CHART } from '../support/chart.ts';
 import type { Cluster } from './cluster.ts';
 import type { Outcome } from './command.ts';
 import { clockOffsetMs } from './handover.ts';
@@ -23,7 +23,6 @@ export type Sibling = (typeof SIBLINGS)[number];
 export const ROWS = 30;
 /** What may be left of a release, or put beside it by a step. */
 export const KINDS = 'pod,service,persistentvolumeclaim,secret';
-const CHART = resolve(import.meta.dirname, '../../helm');
 const INSTALL_LIMIT = '5m';
 const SHARE_LIMIT_MS = 60_000;
 /** Some seconds of a worker's log, also while it tells of a new ring between them. */

@@ -2,8 +2,11 @@ import { lastLine, type Outcome } from '../command.ts';
 import type { Installation } from '../installation.ts';
 import type { Step, StepContext } from '../step.ts';
 
-const WORKER = 'worker';
-const PASSWORD_KEY = 'workerPassword';
+/** Users that may change nothing, with the keys of their passwords in the Secret. */
+const USERS: readonly { readonly user: string; readonly key: string }[] = [
+  { user: 'worker', key: 'workerPassword' },
+  { user: 'observer', key: 'observerPassword' },
+];
 const STREAMS = ['RING', 'TABLE', 'KV_workers', 'KV_coordinators'];
 
 /** From the mildest to the worst: where one is not refused, the next are not tried. */
@@ -17,40 +20,47 @@ const ATTEMPTS: readonly { readonly what: string; readonly args: readonly string
 
 export const credentials: Step = {
   name: 'credentials',
-  purpose: "a worker's password opens only what a worker needs",
+  purpose: "a worker's password, and the nats-box's, open only what they need",
   limitSeconds: 180,
   run: async (context) => {
-    const { app } = context;
-    const password = await readPassword(app);
-    const what = "the worker's own password in the Secret";
-    const seen = password === null ? 'no such key' : 'there';
-    context.expect({ what, expected: PASSWORD_KEY, seen, isOk: password !== null });
-    if (password === null) return;
-    const before = await newestSequence(app);
-    for (const { what, args } of ATTEMPTS) {
-      if (!expectRefusal(context, what, await asWorker(app, password, args))) break;
-    }
-    const after = await newestSequence(app);
+    const before = await newestSequence(context.app);
+    for (const { user, key } of USERS) await expectRefusals(context, user, key);
+    const after = await newestSequence(context.app);
     const isSame = after === before && before !== null;
     context.expect({ what: 'the newest snapshot after that', expected: `${before}`, seen: `${after}`, isOk: isSame });
     await expectStreams(context);
   },
 };
 
-async function readPassword(app: Installation): Promise<string | null> {
+async function expectRefusals(context: StepContext, user: string, key: string): Promise<void> {
+  const { app } = context;
+  const password = await readPassword(app, key);
+  const seen = password === null ? 'no such key' : 'there';
+  context.expect({ what: `a password of the user ${user}`, expected: key, seen, isOk: password !== null });
+  if (password === null) return;
+  for (const { what, args } of ATTEMPTS) {
+    if (!expectRefusal(context, `as ${user}: ${what}`, await asUser(app, { user, password }, args))) return;
+  }
+}
+
+async function readPassword(app: Installation, key: string): Promise<string | null> {
   const secret = await app.cluster.readJson<{ readonly data: Readonly<Record<string, string>> }>([
     'get',
     'secret',
     app.name('nats'),
   ]);
-  const encoded = secret.data[PASSWORD_KEY];
+  const encoded = secret.data[key];
   return encoded === undefined ? null : Buffer.from(encoded, 'base64').toString('utf8');
 }
 
 /** The password comes by stdin, so that no list of processes shows it. */
-function asWorker(app: Installation, password: string, args: readonly string[]): Promise<Outcome> {
+function asUser(
+  app: Installation,
+  { user, password }: { readonly user: string; readonly password: string },
+  args: readonly string[],
+): Promise<Outcome> {
   const script = 'read -r NATS_PASSWORD; export NATS_PASSWORD; exec nats "$@" </dev/null';
-  const command = ['env', `NATS_USER=${WORKER}`, 'sh', '-c', script, 'sh', ...args];
+  const command = ['env', `NATS_USER=${user}`, 'sh', '-c', script, 'sh', ...args];
   return app.exec(`deployment/${app.name('nats-box')}`, command, `${password}\n`);
 }
 
@@ -58,7 +68,7 @@ function expectRefusal(context: StepContext, what: string, { code, stdout, stder
   const said = `${stderr}\n${stdout}`;
   const isOk = /permissions violation/i.test(said);
   const seen = isOk ? 'permissions violation' : `exit code ${code}: ${lastLine(said)}`;
-  context.expect({ what: `as a worker: ${what}`, expected: 'permissions violation', seen, isOk });
+  context.expect({ what, expected: 'permissions violation', seen, isOk });
   return isOk;
 }
 

@@ -13,6 +13,9 @@ export const external: Step = {
     const { app } = context;
     const second = app.sibling('external');
     await startNats(app, second.release);
+    // Where policies are enforced, the first release's Postgres is open to its own pods only.
+    const label = `app\\.kubernetes\\.io/instance=${second.release}`;
+    await app.upgrade([`networkPolicy.postgresFrom[0].podSelector.matchLabels.${label}`]);
     await app.query(`CREATE DATABASE ${DATABASE}`);
     try {
       await second.install([
