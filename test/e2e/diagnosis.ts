@@ -5,7 +5,7 @@ const EVENTS = 20;
 const LOG_LINES = 8;
 /** Read, so that enough is left without the lines of each second. */
 const LOG_TAIL = 600;
-const LINE_CHARS = 240;
+const LINE_CHARS = 320;
 
 /** After a failure: what a person would look at next. Tells what it can get, and fails at nothing. */
 export async function diagnose(cluster: Cluster): Promise<string> {
