@@ -23,7 +23,8 @@ const MISUSED = 2;
 const options = await optionsOrExit(e2eProgram);
 const interrupted = new AbortController();
 // The second one ends it at once.
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort());
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => interrupted.abort(new Error('interrupted')));
 const progress = makeProgress((line) => process.stderr.write(line));
 
 try {
