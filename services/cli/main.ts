@@ -60,7 +60,7 @@ await yargs(process.argv.slice(2))
     run(args, (context) => changeRows(context, { change: args.change, count: args.count })),
   )
   .command('audit', 'watches the table from outside: missed and double ticks, shares, owners', withSeconds, (args) =>
-    run(args, (context) => auditTable(context, { seconds: args.seconds })),
+    run(args, (context) => auditTable(context, { seconds: args.seconds, signal: interrupted.signal })),
   )
   .command('recoveries', 'how long the last disruptions took to mend, newest last', withLimit, (args) =>
     run(args, (context) => listRecoveries(context, { limit: args.limit })),

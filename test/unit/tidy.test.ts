@@ -24,6 +24,7 @@ const PURE = [
   /^services\/worker\/(protocol|machine|slice|round|takeover|heartbeat|departure|database-clock)\.ts$/,
   /^services\/coordinator\/(protocol|machine|member|membership|membership-sweep|leadership|planner|table-size|recovery|desired-workers)\.ts$/,
   /^services\/cli\/(audit-log|drain-progress|ring-difference)\.ts$/,
+  /^test\/e2e\/(log-lines|watching|handover|findings|psql-table)\.ts$/,
 ];
 /** Validates messages; it reads nothing but its argument. */
 const PURE_MAY_IMPORT = ['zod'];
