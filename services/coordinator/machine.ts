@@ -19,7 +19,7 @@ import {
   receiveWrite,
   STANDBY,
 } from './leadership.ts';
-import { type MembershipState, type MembershipStep, plannableWorkers } from './member.ts';
+import { isUnsettled, type MembershipState, type MembershipStep, plannableWorkers } from './member.ts';
 import {
   receiveDeletion,
   receiveDisconnect,
@@ -43,6 +43,8 @@ import {
   noteResize,
   type PlannerContext,
   type PlannerState,
+  type PlannerStep,
+  planAtMs,
   resolvePublish,
   restorePublished,
   startPlanner,
@@ -315,13 +317,19 @@ function advanceTerm(term: Term, config: CoordinatorConfig, nowMs: number): Term
   }
   const members = takeMembers(next, sweepMembers(next.membership, { leaseTtlMs: config.leaseTtlMs, nowMs }), nowMs);
   const table = takeTable(members.term, advanceTable(members.term.table, nowMs), nowMs);
-  const planned = advancePlanner(table.term.planner, plannerContext(table.term, config, nowMs));
+  const planned = plan(table.term, config, nowMs);
   const newestRead = { ...table.term.newestRead, isStale: table.term.newestRead.isStale || planned.effects.length > 0 };
   const recovery = advanceRecovery(followPlan(table.term, planned.state, nowMs), nowMs);
   return {
     term: { ...table.term, planner: planned.state, recovery: recovery.state, newestRead },
     effects: [...effects, ...members.effects, ...table.effects, ...planned.effects, ...recovery.effects],
   };
+}
+
+/** Most steps are heartbeats: without a cause nobody looks through all members. */
+function plan(term: Term, config: CoordinatorConfig, nowMs: number): PlannerStep {
+  if (term.planner.collectingSinceMs === null) return { state: term.planner, effects: [] };
+  return advancePlanner(term.planner, plannerContext(term, config, nowMs));
 }
 
 /** Causes that became a snapshot, or came to nothing. */
@@ -344,7 +352,9 @@ function wakeAtMs(state: CoordinatorState, nowMs: number): number | null {
     leadershipAtMs,
     term.membership.sweepAtMs,
     tableWakeAtMs(term.table),
-    term.planner.publishing === null ? term.planner.planAtMs : null,
+    term.planner.collectingSinceMs === null
+      ? null
+      : planAtMs(term.planner, { isUnsettled: isUnsettled(term.membership) }),
     term.membersRead.startedMs === null ? term.membersRead.nextAtMs : null,
     term.newestRead.isBusy ? null : term.newestRead.nextAtMs,
     recoveryWakeAtMs(term.recovery),
@@ -579,6 +589,7 @@ function plannerContext(term: Term, config: CoordinatorConfig, nowMs: number): P
   return {
     workers: plannableWorkers(term.membership),
     weights: term.table.size.weights,
+    isUnsettled: isUnsettled(term.membership),
     at: new Date(nowMs + config.wallOffsetMs).toISOString(),
     nowMs,
   };

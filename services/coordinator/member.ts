@@ -65,6 +65,12 @@ export function plannableWorkers({ members }: MembershipState): string[] {
   return (active.length > 0 ? active : all).map(({ id }) => id);
 }
 
+/** Some member is under suspicion, and may be found gone within a few round trips. */
+export function isUnsettled({ members }: MembershipState): boolean {
+  for (const { suspicion } of members.values()) if (suspicion !== null && suspicion.awaits !== 'retry') return true;
+  return false;
+}
+
 export function addMember(state: MembershipState, value: Liveness, nowMs: number): MembershipStep {
   const isDrained = value.state === 'drained';
   const member = { ...newMember(value.id, nowMs), tick: value.tick, isDrained, statedAtMs: nowMs };
