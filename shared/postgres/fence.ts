@@ -46,6 +46,8 @@ export interface SlotOwner extends Order {
 }
 
 const CONTROL_LANE = 'control';
+export const CLAIM_LANE = 'claim';
+export const TICK_LANE = 'tick';
 
 /**
  * Who may write, decided by Postgres alone. Every call is one statement in one short transaction of its own; each may be
@@ -79,8 +81,23 @@ export class Fence {
     const values = [...rangeValues(args.slots), args.worker, args.epoch, args.version];
     const statement = { name: 'fence-claim', text: CLAIM_TEXT, values };
     type Row = { slots: number[]; lastTicks: number[]; refused: number[] };
-    const { slots, lastTicks, refused } = await this.#one<Row>(args.lane ?? 'claim', statement);
+    const { slots, lastTicks, refused } = await this.#one<Row>(args.lane ?? CLAIM_LANE, statement);
     return { claimed: slots.map((slot, index) => ({ slot, lastTick: lastTicks[index]! })), refused };
+  }
+
+  /**
+   * Opens the connections that claims and ticks go by, and has their statements prepared there: neither shall wait for that
+   * when it counts. Stamps nothing, and may be repeated.
+   */
+  async warm(worker: string): Promise<void> {
+    const nothing = { worker, tick: 0, slots: [] };
+    await Promise.all([
+      this.tick(nothing),
+      this.readIds(nothing),
+      this.claim({ worker, epoch: 0, version: 0, slots: [] }),
+      this.tick({ ...nothing, lane: CLAIM_LANE }),
+      this.tick({ ...nothing, lane: CLAIM_LANE, withBefore: true }),
+    ]);
   }
 
   /** Increments the rows of those of the slots that are the worker's and have not had this tick or a later one. */
@@ -97,7 +114,7 @@ export class Fence {
       args.withBefore === true
         ? { name: 'fence-tick-before', text: this.#tickWithBeforeText, values }
         : { name: 'fence-tick', text: this.#tickText, values };
-    return this.#one<TickResult & QueryResultRow>(args.lane ?? 'tick', statement);
+    return this.#one<TickResult & QueryResultRow>(args.lane ?? TICK_LANE, statement);
   }
 
   /** Sets back to `tick` those of the worker's slots that lie more than two ticks ahead of it. @returns how many. */

@@ -490,3 +490,18 @@ test('four workers that claim and tick at random never increment a row twice for
   assert.deepEqual(wrong, []);
   assert.deepEqual(await column<number>('SELECT sum(value)::int FROM work_items'), [sums.rows]);
 });
+
+test('warming opens connections and prepares statements, and stamps nothing', async () => {
+  await addRows(link, NAMES, 20);
+  const other = await connect();
+  try {
+    const warmed = new Fence(other, NAMES, { slots: SLOTS });
+    await warmed.warm('w');
+    await warmed.warm('w');
+    assert.deepEqual(await column('SELECT DISTINCT worker FROM scaler.slot'), [null]);
+    assert.deepEqual(await column('SELECT DISTINCT value FROM work_items'), [0]);
+    assert.equal((await warmed.claim({ worker: 'w', epoch: 1, version: 1, slots: ALL })).claimed.length, SLOTS);
+  } finally {
+    await other.close();
+  }
+});
