@@ -30,6 +30,8 @@ export interface FleetOptions {
   readonly workers: number;
   readonly coordinators: number;
   readonly rows: number;
+  /** Coordinators have no login in NATS' system account. */
+  readonly probesOnly: boolean;
 }
 
 const KEPT_MESSAGES = /^(leading|stepped down|recovered|registered|serving|ring published)/;
@@ -86,6 +88,10 @@ export class Fleet {
 
   get inspection(): Inspection {
     return new Inspection(this.postgres, this.table, this.adoption);
+  }
+
+  get natsVersion(): string {
+    return required(this.#nats).connection.info?.version ?? 'of unknown version';
   }
 
   get workerIds(): string[] {
@@ -228,7 +234,7 @@ export class Fleet {
     const around = {
       options: { ...local, workers: local.workers + 1 },
       natsUrl: nats.url,
-      systemUrl: nats.systemUrl,
+      systemUrl: this.options.probesOnly ? undefined : nats.systemUrl,
       databaseUrl: postgres.url,
       httpPort: 0,
     };

@@ -16,16 +16,18 @@ export interface BenchSetting {
   readonly coordinators: number;
   readonly rows: number;
   readonly repeat: number;
+  /** How crashes become known. */
+  readonly evidence: string;
   readonly machine: string;
   readonly at: string;
 }
 
 export function describeInMarkdown(setting: BenchSetting, results: readonly EventResult[]): string {
-  const { workers, coordinators, rows, machine, at } = setting;
+  const { workers, coordinators, rows, evidence, machine, at } = setting;
   return [
     '# Time to recover, measured',
     '',
-    `${workers} workers, ${coordinators} coordinators, ${rows} rows, each process real, on ${machine}; ${at}. Times in ms.`,
+    `${workers} workers, ${coordinators} coordinators, ${rows} rows, each process real, ${evidence}, on ${machine}; ${at}. Times in ms.`,
     '',
     'Handover: from the fault to the moment that the last orphaned row’s slot was seen claimed in Postgres by another worker, from outside. First tick: to the moment that it was seen ticked by that worker;',
     'up to a second where its former owner had ticked the second already, and nothing is late.',

@@ -91,7 +91,15 @@ describe('bench: what is told', () => {
     measurements: [measurement(50), measurement(70)],
     failures: ['repetition 3: waited in vain'],
   };
-  const setting = { workers: 4, coordinators: 2, rows: 240, repeat: 3, machine: 'one', at: 'now' };
+  const setting = {
+    workers: 4,
+    coordinators: 2,
+    rows: 240,
+    repeat: 3,
+    evidence: 'probes only',
+    machine: 'one',
+    at: 'now',
+  };
 
   it('stands in the tables: the figures, the promise, and the phases that are known', () => {
     const page = describeInMarkdown(setting, [result]);
