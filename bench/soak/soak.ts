@@ -113,7 +113,7 @@ async function watch(run: Run, end: AbortSignal): Promise<void> {
     for (await pause(ms); !end.aborted; await pause(ms)) await act();
   };
   await Promise.all([
-    run.stage.auditor.watch(pause, (sample, result) => note(run, sample, result), end),
+    run.stage.auditor.watch(end, (sample, result) => note(run, sample, result)),
     every(MEMORY_EVERY_MS, () => run.memory.sample(listProcesses(run.stage), performance.now())),
     every(PROGRESS_EVERY_MS, () => run.say(describeProgress(run))),
   ]);

@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { openDataDirectory } from '../../services/local/data-directory.ts';
-import { Auditor } from './auditor.ts';
+import { TableAuditor } from '../../test/support/table-auditor.ts';
 import type { Stage } from './faults.ts';
 import { Fleet } from './fleet.ts';
 import type { SoakOptions } from './options.ts';
@@ -8,7 +8,7 @@ import type { Pause } from './pause.ts';
 import { SoakServer } from './servers.ts';
 
 export interface OpenStage extends Stage {
-  readonly auditor: Auditor;
+  readonly auditor: TableAuditor;
   /** Ends what was started here, and nothing else: workers, coordinators, Postgres, NATS, as `npm start` does. */
   close(): Promise<void>;
 }
@@ -38,7 +38,7 @@ export async function openStage(options: SoakOptions, context: StageContext): Pr
     const fleet = new Fleet({ nats, postgres, logFolder: options.logs, onLost });
     closers.push(() => fleet.close());
     for (let index = 0; index < options.coordinators; index += 1) await fleet.add('coordinator');
-    const auditor = await Auditor.open(postgres.url, { signal, pause });
+    const auditor = await TableAuditor.open(postgres.url, signal);
     closers.push(() => auditor.close());
     for (let index = 0; index < options.workers; index += 1) await fleet.add('worker');
     await auditor.addRows(options.rows);

@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import { pino } from 'pino';
 import { AuditLog, type AuditResult, type AuditSample } from '../../services/cli/audit-log.ts';
 import { type Adoption, readAdoption } from '../../shared/postgres/adoption.ts';
@@ -8,10 +9,10 @@ import { outlastOutages } from '../../shared/postgres/patience.ts';
 import { addRows, removeRows } from '../../shared/postgres/rows.ts';
 import { parseTableNames } from '../../shared/postgres/table.ts';
 import { isUneven } from '../../shared/ring/assignment.ts';
-import type { Pause } from './pause.ts';
 
 const SAMPLE_EVERY_MS = 1_000;
 const ADOPTION_EVERY_MS = 50;
+const SILENT = pino({ level: 'silent' });
 const TABLE = parseTableNames({
   table: 'public.work_items',
   idColumn: 'id',
@@ -19,44 +20,34 @@ const TABLE = parseTableNames({
   workerColumn: 'currentworker',
 });
 
-/** Watches the table from outside, by a connection of its own that no fault touches, and changes it for the plan. */
-export class Auditor {
+/** Watches the table from outside, by a connection of its own that no fault touches, and changes it where asked. */
+export class TableAuditor {
   readonly #link: PostgresLink;
   readonly #inspection: Inspection;
   readonly #signal: AbortSignal;
-  readonly #log = new AuditLog(isUneven);
 
   private constructor(link: PostgresLink, adoption: Adoption, signal: AbortSignal) {
     this.#link = link;
-    this.#signal = signal;
     this.#inspection = new Inspection(link, TABLE, adoption);
+    this.#signal = signal;
   }
 
-  /** Waits until a coordinator has adopted the table. */
-  static async open(url: string, { signal, pause }: { readonly signal: AbortSignal; readonly pause: Pause }) {
-    const log = pino({ level: 'silent' });
-    const link = await connectPostgres({ connectionString: url, applicationName: 'soak' }, { log, signal });
-    for (;;) {
-      signal.throwIfAborted();
-      const adoption = await readAdoption(link, TABLE);
-      if (adoption !== null) return new Auditor(link, adoption, signal);
-      await pause(ADOPTION_EVERY_MS);
-    }
-  }
-
-  /** Until the signal is aborted. An outage of Postgres is waited for: what was missed meanwhile shows afterwards. */
-  async watch(pause: Pause, tell: (sample: AuditSample, result: AuditResult) => void, end: AbortSignal): Promise<void> {
-    while (!end.aborted) {
-      const sample = await this.look();
-      if (sample !== null) {
-        this.#log.add(sample);
-        tell(sample, this.#log.result());
+  /** Waits until a coordinator has adopted the table. @throws the signal's reason, here and below, when it is aborted. */
+  static async open(url: string, signal: AbortSignal): Promise<TableAuditor> {
+    const link = await connectPostgres({ connectionString: url, applicationName: 'auditor' }, { log: SILENT, signal });
+    try {
+      for (;;) {
+        const adoption = await readAdoption(link, TABLE);
+        if (adoption !== null) return new TableAuditor(link, adoption, signal);
+        await wait(ADOPTION_EVERY_MS, undefined, { signal });
       }
-      await pause(SAMPLE_EVERY_MS);
+    } catch (error) {
+      await link.close();
+      throw error;
     }
   }
 
-  /** One look at the table that the audit does not count; null while Postgres is away. */
+  /** The table as it is now; null while Postgres is away. */
   async look(): Promise<AuditSample | null> {
     try {
       return await this.#inspection.sampleRows();
@@ -66,6 +57,23 @@ export class Auditor {
     }
   }
 
+  /** Audits until the end is asked for. An outage of Postgres is waited for: what was missed meanwhile shows afterwards. */
+  async watch(end: AbortSignal, tell: (sample: AuditSample, result: AuditResult) => void): Promise<AuditResult> {
+    const log = new AuditLog(isUneven);
+    while (!end.aborted) {
+      const sample = await this.look();
+      if (sample !== null) {
+        log.add(sample);
+        tell(sample, log.result());
+      }
+      await wait(SAMPLE_EVERY_MS, undefined, { signal: end }).catch(() => {});
+    }
+    const last = await this.look();
+    if (last !== null) log.add(last);
+    return log.result();
+  }
+
+  /** Where an outage takes the answer, rows may be added or removed twice. */
   async addRows(count: number): Promise<void> {
     await this.#patiently(() => addRows(this.#link, TABLE, count));
   }
@@ -78,8 +86,7 @@ export class Auditor {
     return this.#link.close();
   }
 
-  /** Where the outage took the answer, the rows may be added or removed twice: a few more or less do no harm. */
   async #patiently(work: () => Promise<unknown>): Promise<void> {
-    await outlastOutages(work, { log: pino({ level: 'silent' }), signal: this.#signal });
+    await outlastOutages(work, { log: SILENT, signal: this.#signal });
   }
 }

@@ -3,9 +3,11 @@ import { sharedNats } from './nats-server.ts';
 import { freshDatabase, sharedPostgres } from './postgres-server.ts';
 import { eventually, type LogLine, ServiceProcess } from './service-process.ts';
 
+type Environment = Readonly<Record<string, string>>;
+
 /** A whole Notifi-Scaler of real processes, in a database and under a NATS prefix of its own. */
 export class TestSystem {
-  readonly environment: Readonly<Record<string, string>>;
+  readonly environment: Environment;
   readonly databaseUrl: string;
   readonly natsUrl: string;
   readonly prefix: string;
@@ -29,18 +31,22 @@ export class TestSystem {
     this.#dropDatabase = options.drop;
   }
 
-  static async start(): Promise<TestSystem> {
-    const [nats, postgres] = [await sharedNats(), await sharedPostgres()];
+  /** With servers of its own where they are given, so that they can be stopped. */
+  static async start(
+    own: { readonly nats?: { readonly url: string }; readonly postgres?: { readonly url: string } } = {},
+  ): Promise<TestSystem> {
+    const [nats, postgres] = [own.nats ?? (await sharedNats()), own.postgres ?? (await sharedPostgres())];
     const database = await freshDatabase(postgres.url);
     return new TestSystem({ natsUrl: nats.url, databaseUrl: database.url, drop: () => database.drop() });
   }
 
-  coordinator(id: string, args: readonly string[] = []): ServiceProcess {
-    return this.#start('services/coordinator/main.ts', ['--coordinator-id', id, ...args]);
+  coordinator(id: string, args: readonly string[] = [], environment: Environment = {}): ServiceProcess {
+    return this.#start('services/coordinator/main.ts', ['--coordinator-id', id, ...args], environment);
   }
 
-  worker(id: string, args: readonly string[] = []): ServiceProcess {
-    return this.#start('services/worker/main.ts', ['--worker-id', id, ...args]);
+  /** The environment replaces the system's own where it names the same: a way to a server of its own, another clock. */
+  worker(id: string, args: readonly string[] = [], environment: Environment = {}): ServiceProcess {
+    return this.#start('services/worker/main.ts', ['--worker-id', id, ...args], environment);
   }
 
   /** Runs a command to its end. */
@@ -73,8 +79,8 @@ export class TestSystem {
     await this.#dropDatabase();
   }
 
-  #start(script: string, args: readonly string[]): ServiceProcess {
-    const started = new ServiceProcess(script, args, this.environment);
+  #start(script: string, args: readonly string[], environment: Environment = {}): ServiceProcess {
+    const started = new ServiceProcess(script, args, { ...this.environment, ...environment });
     this.#processes.push(started);
     return started;
   }
