@@ -25,7 +25,7 @@ export function describeSoak(result: SoakResult): string {
     '',
     formatTable(
       ['trouble', 'times', 'missed', 'missed each', 'rest after s: median', 'longest'],
-      troubles.map((trouble) => troubleRow(trouble)),
+      foldPairs(troubles).map((trouble) => troubleRow(trouble)),
     ),
     '',
     memory.length === 0
@@ -38,6 +38,20 @@ export function describeSoak(result: SoakResult): string {
     ...(failures.length === 0 ? ['passed'] : ['FAILED', ...failures.map((failure) => `  ${failure}`)]),
   ];
   return lines.join('\n');
+}
+
+/** Pairs are many, and each comes seldom: here they are one line, in the JSON each has its own. */
+function foldPairs(troubles: readonly TroubleTally[]): TroubleTally[] {
+  const pairs = troubles.filter(({ trouble }) => trouble.includes(' + '));
+  if (pairs.length === 0) return [...troubles];
+  const singles = troubles.filter((trouble) => !pairs.includes(trouble));
+  const sum = (count: (pair: TroubleTally) => number) => pairs.reduce((total, pair) => total + count(pair), 0);
+  const times = sum((pair) => pair.times);
+  const missed = sum((pair) => pair.missed);
+  return [
+    ...singles,
+    { trouble: 'two of these at once', times, missed, settledMs: pairs.flatMap(({ settledMs }) => settledMs) },
+  ];
 }
 
 function troubleRow({ trouble, times, missed, settledMs }: TroubleTally): (string | number)[] {

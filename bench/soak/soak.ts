@@ -1,6 +1,7 @@
 import type { AuditResult, AuditSample } from '../../services/cli/audit-log.ts';
 import { describeError } from '../../shared/process/describe-error.ts';
 import { performFault } from './faults.ts';
+import { Gaps } from './gaps.ts';
 import { Memory } from './memory.ts';
 import type { SoakOptions } from './options.ts';
 import { makePause, type Pause } from './pause.ts';
@@ -24,6 +25,7 @@ interface Run {
   readonly pause: Pause;
   readonly say: (line: string) => void;
   readonly tally: Tally;
+  readonly gaps: Gaps;
   readonly memory: Memory;
   readonly failures: string[];
   readonly startedMs: number;
@@ -52,6 +54,7 @@ export async function runSoak(
     const run: Run = {
       ...{ options, stage, signal, pause, say, failures },
       tally: new Tally(),
+      gaps: new Gaps(),
       memory: new Memory(),
       startedMs: performance.now(),
       seen: null,
@@ -84,13 +87,13 @@ async function suffer(run: Run): Promise<void> {
 
 async function sufferOne(run: Run, trouble: Trouble): Promise<void> {
   const { stage, tally, signal, failures } = run;
-  tally.begin(describeTrouble(trouble));
+  tally.begin(describeTrouble(trouble), Date.now());
   try {
     await Promise.all(trouble.faults.map((fault) => performFault(stage, fault)));
   } catch (error) {
     if (!signal.aborted) failures.push(`${describeTrouble(trouble)}: ${describeError(error)}`);
   }
-  tally.end(performance.now());
+  tally.end(Date.now());
 }
 
 /** @returns why not, where it did not come within a minute; null: at rest, or the run is to end. */
@@ -120,9 +123,9 @@ async function watch(run: Run, end: AbortSignal): Promise<void> {
 }
 
 function note(run: Run, sample: AuditSample, result: AuditResult): void {
-  const isAtRest = describeUnrest(sample, listWorkers(run.stage)) === null;
   run.seen = result;
-  run.tally.note({ missed: result.missed, isAtRest, nowMs: performance.now() });
+  for (const gap of run.gaps.add(sample)) run.tally.missed(gap);
+  if (describeUnrest(sample, listWorkers(run.stage)) === null) run.tally.atRest(Date.now());
 }
 
 function listWorkers({ fleet }: OpenStage): string[] {

@@ -1,3 +1,5 @@
+import type { Gap } from './gaps.ts';
+
 /** Which ticks were missed, and how long rest took to come back, by the trouble that was there. */
 export interface TroubleTally {
   readonly trouble: string;
@@ -8,37 +10,46 @@ export interface TroubleTally {
   readonly settledMs: number[];
 }
 
-/** What came so long after the last trouble's end is not its doing. */
-const AFTERMATH_MS = 20_000;
-const CALM = 'no fault near';
+interface Episode {
+  readonly trouble: string;
+  readonly beganMs: number;
+  /** Null: it lasts. */
+  endedMs: number | null;
+  isSettled: boolean;
+}
 
-/** Two faults at once are told of together; each single kind has a line of its own. */
+/** What begins so long after a trouble's end is not its doing. */
+const AFTERMATH_MS = 20_000;
+export const CALM = 'no fault near';
+
+/** All times are epoch ms, by the clock that services, database and this run share. */
 export class Tally {
   readonly #tallies = new Map<string, TroubleTally>();
-  #current: { readonly trouble: string; endedMs: number | null; isSettled: boolean } | null = null;
-  #missed = 0;
+  readonly #episodes: Episode[] = [];
 
-  begin(trouble: string): void {
+  begin(trouble: string, nowMs: number): void {
     this.#of(trouble).times += 1;
-    this.#current = { trouble, endedMs: null, isSettled: false };
+    this.#episodes.push({ trouble, beganMs: nowMs, endedMs: null, isSettled: false });
   }
 
   end(nowMs: number): void {
-    if (this.#current !== null) this.#current.endedMs = nowMs;
+    const episode = this.#episodes.at(-1);
+    if (episode !== undefined) episode.endedMs = nowMs;
   }
 
-  /** A look at the system: all ticks missed so far, and whether it is at rest now. */
-  note(seen: { readonly missed: number; readonly isAtRest: boolean; readonly nowMs: number }): void {
-    const current = this.#current;
-    const isNear = current !== null && (current.endedMs === null || seen.nowMs - current.endedMs < AFTERMATH_MS);
-    const more = seen.missed - this.#missed;
-    if (more > 0) {
-      this.#of(isNear ? current.trouble : CALM).missed += more;
-      this.#missed = seen.missed;
-    }
-    if (current === null || current.endedMs === null || current.isSettled || !seen.isAtRest) return;
-    current.isSettled = true;
-    this.#of(current.trouble).settledMs.push(seen.nowMs - current.endedMs);
+  /** Puts a gap down to the last trouble that had begun when the first missing tick was due at the latest. */
+  missed(gap: Gap): void {
+    const dueMs = (gap.fromSecond + 1) * 1000;
+    const cause = this.#episodes.findLast(({ beganMs }) => beganMs <= dueMs);
+    const isNear = cause !== undefined && dueMs - (cause.endedMs ?? dueMs) < AFTERMATH_MS;
+    this.#of(isNear ? cause.trouble : CALM).missed += gap.missed;
+  }
+
+  atRest(nowMs: number): void {
+    const episode = this.#episodes.at(-1);
+    if (episode === undefined || episode.endedMs === null || episode.isSettled) return;
+    episode.isSettled = true;
+    this.#of(episode.trouble).settledMs.push(nowMs - episode.endedMs);
   }
 
   /** Those that cost most first. */

@@ -25,7 +25,7 @@ const PURE = [
   /^services\/coordinator\/(protocol|machine|member|membership|membership-sweep|leadership|planner|table-size|desired-workers)\.ts$/,
   /^services\/cli\/(audit-log|ring-difference)\.ts$/,
   /^test\/simulation\/random\.ts$/,
-  /^bench\/soak\/(plan|rest|slope|tally)\.ts$/,
+  /^bench\/soak\/(gaps|plan|rest|slope|tally)\.ts$/,
 ];
 /** Validates messages; it reads nothing but its argument. */
 const PURE_MAY_IMPORT = ['zod'];
