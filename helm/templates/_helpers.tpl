@@ -80,6 +80,27 @@ postgres://{{ include "notifi.name" . }}-postgres:5432/{{ .Values.postgres.datab
 {{- end }}
 {{- end }}
 
+{{- /* The login in NATS' system account, which tells coordinators whose connection is gone. */ -}}
+{{- define "notifi.natsSystemEnv" -}}
+{{- if .Values.nats.enabled -}}
+- name: NATS_SYSTEM_URL
+  value: {{ include "notifi.natsUrl" . | quote }}
+- name: NATS_SYSTEM_USER
+  value: system
+- name: NATS_SYSTEM_PASSWORD
+  valueFrom: { secretKeyRef: { name: {{ include "notifi.natsSecret" . }}, key: systemPassword } }
+{{- else }}
+{{- with .Values.nats.external.systemSecret -}}
+- name: NATS_SYSTEM_URL
+  value: {{ include "notifi.natsUrl" $ | quote }}
+- name: NATS_SYSTEM_USER
+  valueFrom: { secretKeyRef: { name: {{ . }}, key: user } }
+- name: NATS_SYSTEM_PASSWORD
+  valueFrom: { secretKeyRef: { name: {{ . }}, key: password } }
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- /* What worker and coordinator share; the user of the database comes in by PGUSER and PGPASSWORD. */ -}}
 {{- define "notifi.env" -}}
 {{- $root := .root -}}

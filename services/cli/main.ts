@@ -3,8 +3,10 @@ import yargs, { type Argv } from 'yargs';
 import { toYargsOptions } from '../../shared/options/program.ts';
 import { readOptions } from '../../shared/options/read-options.ts';
 import { auditTable } from './commands/audit.ts';
+import { drainWorker } from './commands/drain.ts';
 import { showOwner } from './commands/owner.ts';
 import { planRing } from './commands/plan.ts';
+import { listRecoveries } from './commands/recoveries.ts';
 import { diffRings, showHistory, showRing, watchRing } from './commands/ring.ts';
 import { changeRows } from './commands/rows.ts';
 import { listWorkers } from './commands/workers.ts';
@@ -48,11 +50,20 @@ await yargs(process.argv.slice(2))
     run(args, (context) => showOwner(context, { id: args.id.toLowerCase() })),
   )
   .command('workers', 'the living workers', nothing, (args) => run(args, listWorkers))
+  .command('drain <worker>', 'takes all slots from a worker that lives on, idle', withWorker, (args) =>
+    run(args, (context) => drainWorker(context, { worker: args.worker, isDrained: true })),
+  )
+  .command('undrain <worker>', 'lets a drained worker have slots again', withWorker, (args) =>
+    run(args, (context) => drainWorker(context, { worker: args.worker, isDrained: false })),
+  )
   .command('rows <change> <count>', 'adds rows to the table, or removes some', withRowChange, (args) =>
     run(args, (context) => changeRows(context, { change: args.change, count: args.count })),
   )
   .command('audit', 'watches the table from outside: missed and double ticks, shares, owners', withSeconds, (args) =>
-    run(args, (context) => auditTable(context, { seconds: args.seconds })),
+    run(args, (context) => auditTable(context, { seconds: args.seconds, signal: interrupted.signal })),
+  )
+  .command('recoveries', 'how long the last disruptions took to mend, newest last', withLimit, (args) =>
+    run(args, (context) => listRecoveries(context, { limit: args.limit })),
   )
   .command('plan', 'what the next ring would be; changes nothing', withPlan, (args) =>
     run(args, (context) => planRing(context, { join: args.join, leave: args.leave, rows: args.rows ?? null })),
@@ -61,6 +72,7 @@ await yargs(process.argv.slice(2))
   .option('json', { type: 'boolean', default: false, describe: 'print JSON, one value a line' })
   .example('$0 ring show', 'who has which slots')
   .example('$0 audit --seconds 30', 'is every row ticked once a second?')
+  .example('$0 drain worker-2', 'its rows go to the others; it lives on')
   .example('$0 plan --join 2', 'what two more workers would take over')
   .demandCommand(1, 'expected a command')
   .recommendCommands()
@@ -135,6 +147,10 @@ function withRowId(builder: Argv) {
       if (UUID.test(id)) return true;
       throw new Error(`owner: expected a uuid, got "${id}"`);
     });
+}
+
+function withWorker(builder: Argv) {
+  return builder.positional('worker', { type: 'string', demandOption: true, describe: "the worker's id" });
 }
 
 function withRowChange(builder: Argv) {

@@ -3,12 +3,16 @@ import { Registry } from 'prom-client';
 import { type HttpServer, serveHttp } from '../../shared/http/server.ts';
 import { Driver } from '../../shared/machine/driver.ts';
 import { connectNats, type NatsLink } from '../../shared/nats/connection.ts';
+import { watchDisconnects } from '../../shared/nats/disconnect-watch.ts';
 import { LeadershipBucket } from '../../shared/nats/leadership-bucket.ts';
 import { LivenessBucket, type LivenessChange } from '../../shared/nats/liveness-bucket.ts';
+import { RecoveryStream } from '../../shared/nats/recovery-stream.ts';
+import { subscribeApplied } from '../../shared/nats/ring-applied.ts';
 import { serveProbe } from '../../shared/nats/service.ts';
 import { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
 import { TableStream } from '../../shared/nats/table-stream.ts';
 import { replicasOf, toNatsConnection } from '../../shared/options/nats.ts';
+import { toNatsSystemConnection } from '../../shared/options/nats-system.ts';
 import { toPostgresConnection } from '../../shared/options/postgres.ts';
 import { type Adoption, adoptTable } from '../../shared/postgres/adoption.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
@@ -114,6 +118,7 @@ async function serveUntilEnd(options: CoordinatorOptions, around: Surroundings):
     });
     const dispatch = (event: CoordinatorEvent) => driver.dispatch(event);
     const listening = listen(config, outside, around, dispatch).catch(fail);
+    const unwatchDisconnects = watchSystemAccount(options, log, dispatch);
     void link.closed.then((error) => {
       if (!isEnding) fail(error ?? new Error('the NATS connection was closed'));
     });
@@ -128,7 +133,7 @@ async function serveUntilEnd(options: CoordinatorOptions, around: Surroundings):
       await Promise.race([Promise.allSettled(underWay), patience]);
       driver.stop();
       isEnding = true;
-      await link.drain();
+      await Promise.all([unwatchDisconnects(), link.drain()]);
       await postgres.close();
       await around.http.close();
       resolve(outcome);
@@ -148,6 +153,7 @@ async function openOutside(options: CoordinatorOptions, around: Surroundings): P
     liveness: await LivenessBucket.open(link, ttl),
     snapshots: await SnapshotStream.open(link, replicas),
     sizes: await TableStream.open(link, replicas),
+    recoveries: await RecoveryStream.open(link, replicas),
     fence: new Fence(postgres, around.table, adoption),
     table: new TableWatch(postgres, around.table, adoption),
   };
@@ -177,9 +183,28 @@ async function listen(
     () => dispatch({ kind: 'table-notified' }),
     () => dispatch({ kind: 'table-lost' }),
   );
+  subscribeApplied(link, (received) => {
+    if (received.ok) return dispatch({ kind: 'ring-applied', applied: received.applied });
+    metrics.rejectedApplied.inc();
+    log.warn({ subject: link.names.appliedSubject, reason: received.reason }, "a worker's word was kept out");
+  });
   const { id, startedAt } = config;
   const answer = () => ({ id, startedAt, epoch: around.seen.state?.term?.epoch ?? null });
   await serveProbe(link, { role: 'coordinator', id, version: VERSION, answer });
+}
+
+/** Leading or not: a standby learns of its leader's end by the same events. Returns what ends it. */
+function watchSystemAccount(
+  options: CoordinatorOptions,
+  log: Logger,
+  dispatch: (event: CoordinatorEvent) => void,
+): () => Promise<void> {
+  const system = toNatsSystemConnection(options);
+  if (system === null) return async () => {};
+  // No worker or coordinator can have this name: the end of this connection accuses nobody.
+  const name = `${options.coordinatorId}:system`;
+  const onDisconnect = (client: string) => dispatch({ kind: 'connection-closed', client });
+  return watchDisconnects({ ...system, name }, { log, onDisconnect });
 }
 
 function livenessEvent(change: LivenessChange): CoordinatorEvent | null {

@@ -5,6 +5,7 @@ import type { LeadershipBucket } from '../../shared/nats/leadership-bucket.ts';
 import { decodeLiveness } from '../../shared/nats/liveness.ts';
 import type { LivenessBucket } from '../../shared/nats/liveness-bucket.ts';
 import { probe } from '../../shared/nats/probe.ts';
+import type { RecoveryStream } from '../../shared/nats/recovery-stream.ts';
 import type { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
 import type { TableStream } from '../../shared/nats/table-stream.ts';
 import type { Fence } from '../../shared/postgres/fence.ts';
@@ -26,6 +27,7 @@ export interface CoordinatorOutside {
   readonly liveness: LivenessBucket;
   readonly snapshots: SnapshotStream;
   readonly sizes: TableStream;
+  readonly recoveries: RecoveryStream;
   readonly fence: Fence;
   readonly table: TableWatch;
   readonly report: (report: CoordinatorReport) => void;
@@ -100,6 +102,8 @@ export function performCoordinator(
         return Promise.all([readNewest(outside).catch(nothing), outside.fence.lastEpoch().catch(nothing)]).then(
           ([newest, lastEpoch]) => ({ kind: 'newest-read', newest, lastEpoch }),
         );
+      case 'publish-recovery':
+        return outside.recoveries.publish(effect.recovery).then(nothing, nothing);
       case 'report':
         outside.report(effect.report);
         return null;

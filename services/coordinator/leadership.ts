@@ -139,6 +139,15 @@ export function receiveLeaderProbe(
   return { ...probed, absences: state.absences + 1, probeAtMs: nowMs };
 }
 
+/**
+ * The server itself says that the leader's connection is gone: one probe, sent at once, confirms it. One under way is not
+ * waited for, since a process that dies while it is asked gives no answer.
+ */
+export function receiveLeaderDisconnect(state: LeadershipState, client: string, nowMs: number): LeadershipState {
+  if (state.role !== 'standby' || state.key?.id !== client) return state;
+  return { ...state, absences: Math.max(1, state.absences), isProbing: false, probeAtMs: nowMs };
+}
+
 export function receiveWrite(
   state: LeadershipState,
   write: { readonly sentMs: number; readonly outcome: WriteOutcome },

@@ -1,5 +1,6 @@
 import { assertNever, earliest, type Step } from '../../shared/machine/machine.ts';
 import { type Assignment, assign } from '../../shared/ring/assignment.ts';
+import type { Recovery } from '../../shared/ring/recovery.ts';
 import { compareOrder, type Snapshot, toAssignment } from '../../shared/ring/snapshot.ts';
 import {
   advanceLeadership,
@@ -13,11 +14,12 @@ import {
   letGo,
   observeKey,
   receiveKeyRead,
+  receiveLeaderDisconnect,
   receiveLeaderProbe,
   receiveWrite,
   STANDBY,
 } from './leadership.ts';
-import type { MembershipState, MembershipStep } from './member.ts';
+import { isUnsettled, type MembershipState, type MembershipStep, plannableWorkers } from './member.ts';
 import {
   receiveDeletion,
   receiveDisconnect,
@@ -41,11 +43,28 @@ import {
   noteResize,
   type PlannerContext,
   type PlannerState,
+  type PlannerStep,
+  planAtMs,
   resolvePublish,
   restorePublished,
   startPlanner,
 } from './planner.ts';
 import type { CoordinatorConfig, CoordinatorEffect, CoordinatorEvent, CoordinatorReport, Office } from './protocol.ts';
+import {
+  advanceRecovery,
+  NO_RECOVERY,
+  noteAcknowledgement,
+  noteCauses,
+  noteDecision,
+  noteLeaderLoss,
+  noteMember,
+  noteNotification,
+  noteSuspicions,
+  noteTableRead,
+  type RecoveryState,
+  receiveApplied,
+  recoveryWakeAtMs,
+} from './recovery.ts';
 import {
   advanceTable,
   distrustTable,
@@ -59,8 +78,8 @@ import {
 } from './table-size.ts';
 
 /**
- * The whole coordinator as one machine. Leadership decides whether there is a term; a term holds membership, table and
- * planner, which know nothing of each other: what one must learn of another passes through here.
+ * The whole coordinator as one machine. Leadership decides whether there is a term; a term holds membership, table,
+ * planner and recovery, which know nothing of each other: what one must learn of another passes through here.
  *
  * Stages: standing by → taking office (the key is mine, the state of the world being read) → in term → standing by.
  * Invariant: nothing is planned, published, probed or evicted outside a term, and a term ends with the hold on the key.
@@ -77,6 +96,8 @@ export interface CoordinatorState {
   /** The last term's epoch, to be resumed where nobody led since. */
   readonly lapsedEpoch: number | null;
   readonly reconnectedAtMs: number;
+  /** Since when the leader has been known to be gone; null: not known. What the next term's announcement is dated by. */
+  readonly leaderLostMs: number | null;
 }
 
 interface Term {
@@ -84,6 +105,7 @@ interface Term {
   readonly membership: MembershipState;
   readonly table: TableState;
   readonly planner: PlannerState;
+  readonly recovery: RecoveryState;
   readonly membersRead: { readonly startedMs: number | null; readonly nextAtMs: number };
   /**
    * The stream's newest is looked at now and then, and at once when a publish went without an answer. Stale: something was
@@ -114,6 +136,7 @@ export function startCoordinator(config: CoordinatorConfig): CoordinatorState {
     term: null,
     lapsedEpoch: null,
     reconnectedAtMs: Number.NEGATIVE_INFINITY,
+    leaderLostMs: null,
   };
 }
 
@@ -129,7 +152,8 @@ export function stepCoordinator(
     checkHold(state.leadership, leadershipContext(state, nowMs)),
     'no acknowledgement in time',
   );
-  const handled = handle(held.state, event, nowMs);
+  const leaderLostMs = noteLeaderLoss(held.state.leaderLostMs, event, { id: state.config.id, nowMs });
+  const handled = handle({ ...held.state, leaderLostMs }, event, nowMs);
   const advanced = advance(handled.state, nowMs);
   return {
     state: advanced.state,
@@ -141,6 +165,11 @@ export function stepCoordinator(
 /** What the ring looks like from here; null outside a term or before its first snapshot. */
 export function currentSnapshot(state: CoordinatorState): Snapshot | null {
   return state.term?.planner.published ?? null;
+}
+
+/** What this term has summed up, oldest first; null outside a term. */
+export function recentRecoveries(state: CoordinatorState): readonly Recovery[] | null {
+  return state.term?.recovery.recent ?? null;
 }
 
 function handle(state: CoordinatorState, event: CoordinatorEvent, nowMs: number): Change {
@@ -157,6 +186,10 @@ function handle(state: CoordinatorState, event: CoordinatorEvent, nowMs: number)
       return withLeadership(state, receiveLeaderProbe(state.leadership, event.leader, event.answer, nowMs));
     case 'leader-written':
       return finishLeaderWrite(state, event, nowMs);
+    case 'connection-closed': {
+      const told = { ...state, leadership: receiveLeaderDisconnect(state.leadership, event.client, nowMs) };
+      return inTerm(told, (term) => handleInTerm(term, event, { state: told, nowMs }), nowMs);
+    }
     case 'office-ready':
       return event.attempt === state.officeAttempt ? takeOffice(state, event.office, nowMs) : only(state);
     case 'office-failed':
@@ -223,13 +256,17 @@ function handleInTerm(
     case 'worker-probed':
       return takeMembers(term, receiveProbe(membership, event.worker, event.answer, nowMs), nowMs);
     case 'connection-closed':
-      return takeMembers(term, receiveDisconnect(membership, event.worker), nowMs);
+      return takeMembers(term, receiveDisconnect(membership, event.client, nowMs), nowMs);
     case 'key-read':
       return takeMembers(term, receiveKey(membership, event.worker, event.outcome, nowMs), nowMs);
     case 'key-deleted':
       return takeMembers(term, receiveDeletion(membership, event.worker, event.outcome, nowMs), nowMs);
     case 'table-notified':
-      return unchanged({ ...term, table: notifyTable(term.table, nowMs) });
+      return unchanged({
+        ...term,
+        table: notifyTable(term.table, nowMs),
+        recovery: noteNotification(term.recovery, { isReading: term.table.isReading, nowMs }),
+      });
     case 'table-lost':
       return unchanged({ ...term, table: distrustTable(term.table, nowMs) });
     case 'table-counted':
@@ -251,6 +288,8 @@ function handleInTerm(
       };
     case 'newest-read':
       return finishNewestRead(term, event, nowMs);
+    case 'ring-applied':
+      return unchanged({ ...term, recovery: receiveApplied(term.recovery, event.applied, nowMs) });
     default:
       return assertNever(event);
   }
@@ -278,12 +317,30 @@ function advanceTerm(term: Term, config: CoordinatorConfig, nowMs: number): Term
   }
   const members = takeMembers(next, sweepMembers(next.membership, { leaseTtlMs: config.leaseTtlMs, nowMs }), nowMs);
   const table = takeTable(members.term, advanceTable(members.term.table, nowMs), nowMs);
-  const planned = advancePlanner(table.term.planner, plannerContext(table.term, config, nowMs));
+  const planned = plan(table.term, config, nowMs);
   const newestRead = { ...table.term.newestRead, isStale: table.term.newestRead.isStale || planned.effects.length > 0 };
+  const recovery = advanceRecovery(followPlan(table.term, planned.state, nowMs), nowMs);
   return {
-    term: { ...table.term, planner: planned.state, newestRead },
-    effects: [...effects, ...members.effects, ...table.effects, ...planned.effects],
+    term: { ...table.term, planner: planned.state, recovery: recovery.state, newestRead },
+    effects: [...effects, ...members.effects, ...table.effects, ...planned.effects, ...recovery.effects],
   };
+}
+
+/** Most steps are heartbeats: without a cause nobody looks through all members. */
+function plan(term: Term, config: CoordinatorConfig, nowMs: number): PlannerStep {
+  if (term.planner.collectingSinceMs === null) return { state: term.planner, effects: [] };
+  return advancePlanner(term.planner, plannerContext(term, config, nowMs));
+}
+
+/** Causes that became a snapshot, or came to nothing. */
+function followPlan({ planner, recovery }: Term, planned: PlannerState, nowMs: number): RecoveryState {
+  const { publishing } = planned;
+  const isDecided = publishing !== null && publishing !== planner.publishing;
+  const decision = { evidenceMs: recovery.evidenceMs, before: planner.assignment, nowMs };
+  const decided = isDecided
+    ? noteDecision(recovery, { ...decision, snapshot: publishing.snapshot, after: publishing.assignment })
+    : recovery;
+  return noteCauses(decided, { before: planner.causes.length, after: planned.causes.length, evidenceMs: null });
 }
 
 function wakeAtMs(state: CoordinatorState, nowMs: number): number | null {
@@ -295,9 +352,12 @@ function wakeAtMs(state: CoordinatorState, nowMs: number): number | null {
     leadershipAtMs,
     term.membership.sweepAtMs,
     tableWakeAtMs(term.table),
-    term.planner.publishing === null ? term.planner.planAtMs : null,
+    term.planner.collectingSinceMs === null
+      ? null
+      : planAtMs(term.planner, { isUnsettled: isUnsettled(term.membership) }),
     term.membersRead.startedMs === null ? term.membersRead.nextAtMs : null,
     term.newestRead.isBusy ? null : term.newestRead.nextAtMs,
+    recoveryWakeAtMs(term.recovery),
   );
 }
 
@@ -349,11 +409,13 @@ function takeOffice(state: CoordinatorState, office: Office, nowMs: number): Cha
   const version = Math.max(snapshot?.version ?? 0, order?.version ?? 0);
   const members = startMembership(office.members, base?.workers ?? [], nowMs);
   const planner = startPlanner({ epoch: office.epoch, version, sequence, base });
+  const resized = noteResize({ ...planner, published: isResumed ? own : null }, office.table.weights, nowMs);
   const begun: Term = {
     epoch: office.epoch,
     membership: members.state,
     table: startTable(office.table, nowMs),
-    planner: noteResize({ ...planner, published: isResumed ? own : null }, office.table.weights, nowMs),
+    planner: resized,
+    recovery: noteCauses(NO_RECOVERY, { before: 0, after: resized.causes.length, evidenceMs: nowMs }),
     membersRead: { startedMs: null, nextAtMs: nowMs + MEMBERS_EVERY_MS },
     newestRead: { isBusy: false, isStale: false, nextAtMs: nowMs + NEWEST_EVERY_MS },
   };
@@ -376,10 +438,25 @@ function takeOffice(state: CoordinatorState, office: Office, nowMs: number): Cha
       ...state,
       officeAttempt: null,
       lapsedEpoch: null,
-      term: announced === null ? term : { ...term, planner: announced.state },
+      leaderLostMs: null,
+      term:
+        announced === null ? term : noteAnnouncement(term, announced.state, { evidenceMs: state.leaderLostMs, nowMs }),
     },
     effects: [{ kind: 'report', report }, ...(announced?.effects ?? []), ...joined.effects, size],
   };
+}
+
+function noteAnnouncement(
+  term: Term,
+  planner: PlannerState,
+  when: { readonly evidenceMs: number | null; readonly nowMs: number },
+): Term {
+  const { publishing } = planner;
+  if (publishing === null) return { ...term, planner };
+  const { snapshot, assignment } = publishing;
+  // The very assignment in force: nobody gains.
+  const decision = { ...when, snapshot, before: assignment, after: assignment };
+  return { ...term, planner, recovery: noteDecision(term.recovery, decision) };
 }
 
 function declineOffice(state: CoordinatorState, reason: string, nowMs: number): Change {
@@ -403,17 +480,30 @@ function inTerm(state: CoordinatorState, act: (term: Term) => TermChange, nowMs:
 
 function takeMembers(term: Term, step: MembershipStep, nowMs: number): TermChange {
   let { planner } = term;
+  let recovery = noteSuspicions(term.recovery, step.effects, nowMs);
   const effects = [...step.effects];
   for (const change of step.changes) {
+    const before = planner.causes.length;
     planner = noteMemberChange(planner, change, nowMs);
+    const isSuspected = term.membership.members.get(change.worker)?.suspicion != null;
+    recovery = noteMember(recovery, change, { isSuspected, before, after: planner.causes.length, nowMs });
     effects.push({ kind: 'report', report: { kind: 'member-changed', change } });
   }
-  return { term: { ...term, membership: step.state, planner }, effects };
+  return { term: { ...term, membership: step.state, planner, recovery }, effects };
 }
 
 function takeTable(term: Term, step: TableStep, nowMs: number): TermChange {
   const planner = step.isChanged ? noteResize(term.planner, step.state.size.weights, nowMs) : term.planner;
-  return { term: { ...term, table: step.state, planner }, effects: step.effects };
+  const recovery = noteCauses(term.recovery, {
+    before: term.planner.causes.length,
+    after: planner.causes.length,
+    evidenceMs: term.recovery.notifiedMs ?? nowMs,
+  });
+  const isRead = step.state.size !== term.table.size;
+  return {
+    term: { ...term, table: step.state, planner, recovery: isRead ? noteTableRead(recovery) : recovery },
+    effects: step.effects,
+  };
 }
 
 /** What this term has counted is not needed again: every later term counts for itself. */
@@ -443,11 +533,15 @@ function finishMembersRead(
 function finishPublishing(term: Term, settled: PlannerState, nowMs: number): TermChange {
   // Rows that came or went meanwhile were held against the assignment before this one.
   const planner = noteResize(settled, term.table.size.weights, nowMs);
-  const isNew = planner.published !== null && planner.published !== term.planner.published;
-  const effects: CoordinatorEffect[] = isNew
-    ? [{ kind: 'report', report: { kind: 'published', snapshot: planner.published } }]
-    : [];
-  return { term: { ...term, planner }, effects };
+  const { published } = planner;
+  // When their evidence came is not known any more.
+  const causes = { before: settled.causes.length, after: planner.causes.length, evidenceMs: null };
+  const recovery = noteCauses(term.recovery, causes);
+  if (published === null || published === term.planner.published) return unchanged({ ...term, planner, recovery });
+  return {
+    term: { ...term, planner, recovery: noteAcknowledgement(recovery, published, nowMs) },
+    effects: [{ kind: 'report', report: { kind: 'published', snapshot: published } }],
+  };
 }
 
 /**
@@ -493,8 +587,9 @@ function assignmentOfFence({ fence: { owners }, table }: Office): Assignment | n
 
 function plannerContext(term: Term, config: CoordinatorConfig, nowMs: number): PlannerContext {
   return {
-    workers: [...term.membership.members.keys()],
+    workers: plannableWorkers(term.membership),
     weights: term.table.size.weights,
+    isUnsettled: isUnsettled(term.membership),
     at: new Date(nowMs + config.wallOffsetMs).toISOString(),
     nowMs,
   };

@@ -25,6 +25,10 @@ export interface Member {
   heardAtMs: number;
   tick: number;
   tickMovedAtMs: number;
+  /** It lives, and wants no slots. */
+  isDrained: boolean;
+  /** When it was heard to join, to be drained or not: a read of the bucket that began before that tells old news of it. */
+  statedAtMs: number;
   probeAtMs: number;
   isProbing: boolean;
   suspicion: Suspicion | null;
@@ -34,6 +38,8 @@ export interface Suspicion {
   readonly evidence: Evidence;
   readonly awaits: 'second-probe' | 'key' | 'deletion' | 'retry';
   readonly retryAtMs: number;
+  /** The newest put known when the evidence was complete: a later one speaks for the worker. Null: none was known. */
+  readonly revision: number | null;
 }
 
 export interface MembershipTiming {
@@ -49,11 +55,45 @@ export interface MembershipStep {
 
 const KEY_RETRY_MS = 250;
 
+/**
+ * Whom the ring may name: all but the drained. Where all are drained, all of them, since no row may be without an owner
+ * while a worker lives: this holds whatever was drained at once, or died after another was drained.
+ */
+export function plannableWorkers({ members }: MembershipState): string[] {
+  const all = [...members.values()];
+  const active = all.filter(({ isDrained }) => !isDrained);
+  return (active.length > 0 ? active : all).map(({ id }) => id);
+}
+
+/** Some member is under suspicion, and may be found gone within a few round trips. */
+export function isUnsettled({ members }: MembershipState): boolean {
+  for (const { suspicion } of members.values()) if (suspicion !== null && suspicion.awaits !== 'retry') return true;
+  return false;
+}
+
 export function addMember(state: MembershipState, value: Liveness, nowMs: number): MembershipStep {
-  const member = { ...newMember(value.id, nowMs), tick: value.tick };
+  const isDrained = value.state === 'drained';
+  const member = { ...newMember(value.id, nowMs), tick: value.tick, isDrained, statedAtMs: nowMs };
   const members = new Map(state.members).set(value.id, member);
-  const benched = without(state.benched, value.id);
-  return { state: { ...state, members, benched }, effects: [], changes: [{ kind: 'joined', worker: value.id }] };
+  const added = { ...state, members, benched: without(state.benched, value.id) };
+  const isPlanned = plannableWorkers(added).includes(value.id);
+  return { state: added, effects: [], changes: isPlanned ? [{ kind: 'joined', worker: value.id }] : [] };
+}
+
+/** To the ring a drained worker has left, and an undrained one has joined; its lease is watched all the while. */
+export function setDrained(
+  state: MembershipState,
+  member: Member,
+  told: { readonly isDrained: boolean; readonly nowMs: number },
+): MembershipStep {
+  if (member.isDrained === told.isDrained) return nothing(state);
+  member.isDrained = told.isDrained;
+  member.statedAtMs = told.nowMs;
+  const { id: worker } = member;
+  const change: MemberChange = told.isDrained
+    ? { kind: 'left', worker, evidence: 'drained' }
+    : { kind: 'joined', worker };
+  return { state, effects: [], changes: [change] };
 }
 
 export function removeMember(
@@ -81,6 +121,8 @@ export function newMember(id: string, nowMs: number): Member {
     heardAtMs: nowMs,
     tick: 0,
     tickMovedAtMs: nowMs,
+    isDrained: false,
+    statedAtMs: Number.NEGATIVE_INFINITY,
     probeAtMs: nowMs,
     isProbing: false,
     suspicion: null,
@@ -92,8 +134,17 @@ export function readKey(state: MembershipState, member: Member, evidence: Eviden
   if (member.suspicion === null) {
     effects.unshift({ kind: 'report', report: { kind: 'member-suspected', worker: member.id, evidence } });
   }
-  member.suspicion = { evidence, awaits: 'key', retryAtMs: Number.POSITIVE_INFINITY };
+  const { revision } = member;
+  member.suspicion = { evidence, awaits: 'key', retryAtMs: Number.POSITIVE_INFINITY, revision };
   return { state, effects, changes: [] };
+}
+
+/** Asks the worker itself, at once: only when it has no responders now is its key looked at. */
+export function probeToConfirm(state: MembershipState, member: Member): MembershipStep {
+  const evidence = 'connection-closed';
+  member.suspicion = { evidence, awaits: 'second-probe', retryAtMs: Number.POSITIVE_INFINITY, revision: null };
+  member.isProbing = true;
+  return { state, effects: [{ kind: 'probe-worker', worker: member.id }], changes: [] };
 }
 
 export function retryLater(state: MembershipState, member: Member, nowMs: number): MembershipStep {

@@ -5,14 +5,15 @@ import {
   type MembershipStep,
   type MembershipTiming,
   nothing,
+  probeToConfirm,
   readKey,
 } from './member.ts';
 import type { CoordinatorEffect } from './protocol.ts';
 
 const SWEEP_EVERY_MS = 25;
 const PROBE_EVERY_MS = 250;
-/** All probes together: at most this many a second, however many workers there are. */
-const PROBES_PER_SECOND = 500;
+/** All probes together: 480 a second, less than 1000 messages with their answers, however many workers there are. */
+const PROBES_PER_SWEEP = 12;
 /** Of the TTL. */
 const QUIET_SHARE = 0.6;
 const NOT_TICKING_AFTER_MS = 5_000;
@@ -30,21 +31,32 @@ export function sweepMembers(state: MembershipState, timing: MembershipTiming): 
   const quiet = members.filter((member) => nowMs - member.heardAtMs > QUIET_SHARE * leaseTtlMs);
   const isMassSilence = members.length > 1 && quiet.length * 2 > members.length;
   const patienceMs = isMassSilence ? 2 * leaseTtlMs : leaseTtlMs;
-  const probeEveryMs = Math.max(PROBE_EVERY_MS, (members.length * 1000) / PROBES_PER_SECOND);
   for (const member of members) {
     if (member.suspicion?.awaits === 'retry' && nowMs >= member.suspicion.retryAtMs) {
-      effects.push(...readKey(state, member, member.suspicion.evidence).effects);
+      effects.push(...confirmAgain(state, member, member.suspicion.evidence).effects);
     } else if (member.suspicion === null && nowMs >= state.blindUntilMs) {
       const evidence = accuse(member, members, { patienceMs, nowMs });
       if (evidence !== null) effects.push(...readKey(state, member, evidence).effects);
     }
-    if (!member.isProbing && nowMs >= member.probeAtMs) {
-      member.isProbing = true;
-      member.probeAtMs = nowMs + probeEveryMs;
-      effects.push({ kind: 'probe-worker', worker: member.id });
-    }
   }
+  effects.push(...probeDue(members, nowMs));
   return { state: { ...state, sweepAtMs: nowMs + SWEEP_EVERY_MS }, effects, changes: [] };
+}
+
+/** Those whose turn it is, the longest overdue first: where there are too many for 250 ms, each has its turn all the same. */
+function probeDue(members: readonly Member[], nowMs: number): CoordinatorEffect[] {
+  const due = members.filter((member) => !member.isProbing && nowMs >= member.probeAtMs);
+  if (due.length > PROBES_PER_SWEEP) due.sort((a, b) => a.probeAtMs - b.probeAtMs);
+  return due.slice(0, PROBES_PER_SWEEP).map((member) => {
+    member.isProbing = true;
+    member.probeAtMs = nowMs + PROBE_EVERY_MS;
+    return { kind: 'probe-worker', worker: member.id };
+  });
+}
+
+/** An absence is old evidence by now: whoever had no responders is asked itself, before its key. */
+function confirmAgain(state: MembershipState, member: Member, evidence: Evidence): MembershipStep {
+  return evidence === 'connection-closed' ? probeToConfirm(state, member) : readKey(state, member, evidence);
 }
 
 /** While nobody ticks it is Postgres that stands still: nobody's five seconds run. */

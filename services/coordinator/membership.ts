@@ -8,12 +8,14 @@ import {
   type MembershipTiming,
   newMember,
   nothing,
+  probeToConfirm,
   readKey,
   removeMember,
   retryLater,
   type Suspicion,
+  setDrained,
 } from './member.ts';
-import type { MemberChange, ProbeAnswer } from './protocol.ts';
+import type { CoordinatorReport, MemberChange, ProbeAnswer } from './protocol.ts';
 
 /**
  * Who is alive? The liveness bucket is the only truth; evidence only makes it come sooner.
@@ -60,8 +62,8 @@ export function receiveEntries(
     const known = next.members.get(entry.id);
     // The same put, read again, does not renew the lease twice.
     if (known !== undefined && known.revision !== null && entry.revision <= known.revision) continue;
-    const departedAtMs = next.departed.get(entry.id);
-    if (departedAtMs !== undefined && departedAtMs >= read.startedMs) continue;
+    const toldAtMs = known?.statedAtMs ?? next.departed.get(entry.id) ?? Number.NEGATIVE_INFINITY;
+    if (toldAtMs >= read.startedMs) continue;
     const step = receiveHeartbeat(next, entry.value, read.nowMs);
     next = step.state;
     changes.push(...step.changes);
@@ -93,7 +95,7 @@ export function receiveHeartbeat(state: MembershipState, value: Liveness, nowMs:
     member.tickMovedAtMs = nowMs;
   }
   if (member.suspicion !== null && isRefuted(member.suspicion, { isMoving })) member.suspicion = null;
-  return nothing(state);
+  return setDrained(state, member, { isDrained: value.state === 'drained', nowMs });
 }
 
 /**
@@ -138,10 +140,13 @@ export function receiveProbe(
   return readKey(state, member, 'connection-closed');
 }
 
-/** The server itself says that the worker's connection is gone: one probe confirms it. */
-export function receiveDisconnect(state: MembershipState, worker: string): MembershipStep {
+/**
+ * The server itself says that the worker's connection is gone: one probe confirms it, also where another is under way,
+ * which may have been asked of the dead. The word may be late, doubled, or of a connection that another has replaced.
+ */
+export function receiveDisconnect(state: MembershipState, worker: string, nowMs: number): MembershipStep {
   const member = state.members.get(worker);
-  if (member === undefined || member.suspicion !== null) return nothing(state);
+  if (member === undefined || member.suspicion !== null || nowMs < state.blindUntilMs) return nothing(state);
   return probeAgain(state, member);
 }
 
@@ -153,14 +158,19 @@ export function receiveKey(
 ): MembershipStep {
   const member = state.members.get(worker);
   if (member === undefined || member.suspicion?.awaits !== 'key') return nothing(state);
-  const { evidence } = member.suspicion;
+  const { evidence, revision: known } = member.suspicion;
   if (outcome === 'failed') return retryLater(state, member, nowMs);
   if (outcome.entry === null) return removeMember(state, worker, { evidence, nowMs });
   const { revision } = outcome.entry;
   // Silence is no renewal heard: a put that we did not know of is one.
   const isRenewed = evidence === 'lease-expired' && revision !== member.revision;
   if (isRenewed) return clear(state, member, { revision, nowMs });
-  member.suspicion = { evidence, awaits: 'deletion', retryAtMs: Number.POSITIVE_INFINITY };
+  if (evidence === 'connection-closed' && revision !== known) {
+    // Put after nobody answered, or told of late: only a key older than the evidence is deleted for it.
+    member.revision = revision;
+    return probeToConfirm(state, member);
+  }
+  member.suspicion = { ...member.suspicion, awaits: 'deletion' };
   return { state, effects: [{ kind: 'delete-key', worker, revision }], changes: [] };
 }
 
@@ -189,16 +199,9 @@ export function restartLeases(state: MembershipState, timing: MembershipTiming):
 }
 
 function probeAgain(state: MembershipState, member: Member): MembershipStep {
-  member.suspicion = { evidence: 'connection-closed', awaits: 'second-probe', retryAtMs: Number.POSITIVE_INFINITY };
-  member.isProbing = true;
-  return {
-    state,
-    effects: [
-      { kind: 'report', report: { kind: 'member-suspected', worker: member.id, evidence: 'connection-closed' } },
-      { kind: 'probe-worker', worker: member.id },
-    ],
-    changes: [],
-  };
+  const report: CoordinatorReport = { kind: 'member-suspected', worker: member.id, evidence: 'connection-closed' };
+  const { effects } = probeToConfirm(state, member);
+  return { state, effects: [{ kind: 'report', report }, ...effects], changes: [] };
 }
 
 function clear(

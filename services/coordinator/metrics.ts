@@ -1,6 +1,11 @@
-import { Counter, Gauge, type Registry } from 'prom-client';
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 
 const PREFIX = 'notifi_scaler_coordinator_';
+/** From the way of a message to a lease that had to run out. */
+const RECOVERY_SECONDS = [
+  0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 0.75, 1,
+  1.5, 2.5, 5, 10,
+];
 
 /** The coordinator's metrics. Each name has its line in docs/metrics.md. */
 export function makeCoordinatorMetrics(registry: Registry) {
@@ -56,6 +61,30 @@ export function makeCoordinatorMetrics(registry: Registry) {
     rejectedLiveness: new Counter({
       name: `${PREFIX}rejected_liveness_total`,
       help: 'Garbage keys and values in the liveness bucket',
+      registers,
+    }),
+    recoverySeconds: new Histogram({
+      name: `${PREFIX}recovery_seconds`,
+      help: 'From the evidence of a disruption to the first tick of all that moved, by phase and first cause',
+      labelNames: ['phase', 'cause'] as const,
+      buckets: RECOVERY_SECONDS,
+      registers,
+    }),
+    incompleteRecoveries: new Counter({
+      name: `${PREFIX}incomplete_recoveries_total`,
+      help: 'Disruptions of which not every gaining worker told within 5 s, by first cause; missing from the totals above',
+      labelNames: ['cause'] as const,
+      registers,
+    }),
+    missedTicks: new Counter({
+      name: `${PREFIX}missed_ticks_total`,
+      help: 'Seconds without a tick, times the rows concerned, of rows that lost their worker, by first cause',
+      labelNames: ['cause'] as const,
+      registers,
+    }),
+    rejectedApplied: new Counter({
+      name: `${PREFIX}rejected_applied_total`,
+      help: 'Garbage on ring.applied',
       registers,
     }),
   };

@@ -1,5 +1,6 @@
 import { httpOptions, identity, leaseContradictions, leaseOptions, logOptions } from '../../shared/options/common.ts';
 import { natsContradictions, natsOptions, streamOptions } from '../../shared/options/nats.ts';
+import { natsSystemContradictions, natsSystemOptions } from '../../shared/options/nats-system.ts';
 import { type Contradiction, choice, integer, type Values } from '../../shared/options/options.ts';
 import { postgresOptions } from '../../shared/options/postgres.ts';
 import type { Program } from '../../shared/options/program.ts';
@@ -59,6 +60,7 @@ export const coordinatorOptions = {
   }),
   ...natsOptions,
   ...streamOptions,
+  ...natsSystemOptions,
   ...postgresOptions,
   ...tableOptions,
   slots: choice({
@@ -80,7 +82,12 @@ export const coordinatorProgram: Program<typeof coordinatorOptions> = {
   command: 'npm run coordinator --',
   purpose: 'Watches workers and table, and publishes who ticks which rows. One leads, the others stand by.',
   options: coordinatorOptions,
-  contradictions: [...natsContradictions, ...scalingContradictions, ...leaseContradictions],
+  contradictions: [
+    ...natsContradictions,
+    ...natsSystemContradictions,
+    ...scalingContradictions,
+    ...leaseContradictions,
+  ],
   examples: [
     ['npm run coordinator -- --coordinator-id coordinator-2 --http-port 0', 'a standby beside npm start'],
     ['npm run coordinator -- --table shop.orders --slots 65536', 'adopts a table of your own'],

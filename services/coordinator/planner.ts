@@ -4,9 +4,10 @@ import type { CoordinatorEffect, MemberChange } from './protocol.ts';
 
 /**
  * When does a change become a snapshot, and which? Changes of one short window become one; while a snapshot is being
- * published, further ones wait for it.
+ * published, further ones wait for it. Rows without an owner wait for nothing but others that are about to have none: their
+ * snapshot comes as soon as no other worker is under suspicion, at the window's end at the latest.
  *
- * States: settled (no causes) → collecting (until `planAtMs`) → publishing → settled.
+ * States: settled (no causes) → collecting (until `planAt`) → publishing → settled.
  * Invariant: `assignment` is what the last published snapshot says; a plan that the stream refused leaves no trace.
  */
 export interface PlannerState {
@@ -18,7 +19,8 @@ export interface PlannerState {
   readonly assignment: Assignment | null;
   readonly published: Snapshot | null;
   readonly causes: readonly Cause[];
-  readonly planAtMs: number | null;
+  /** When the first of the causes came; null: there is none. */
+  readonly collectingSinceMs: number | null;
   readonly publishing: Publishing | null;
 }
 
@@ -34,6 +36,8 @@ export interface PlannerContext {
   readonly workers: readonly string[];
   /** Rows per slot. */
   readonly weights: Int32Array;
+  /** A worker is being found dead just now: it may soon be one more cause. */
+  readonly isUnsettled: boolean;
   /** ISO wall time for the snapshot's `at`; nothing is decided by it. */
   readonly at: string;
   readonly nowMs: number;
@@ -61,7 +65,7 @@ export function startPlanner(term: {
     assignment: term.base,
     published: null,
     causes: [],
-    planAtMs: null,
+    collectingSinceMs: null,
     publishing: null,
   };
 }
@@ -100,13 +104,21 @@ export function noteResize(state: PlannerState, weights: Int32Array, nowMs: numb
 }
 
 export function advancePlanner(state: PlannerState, context: PlannerContext): PlannerStep {
-  if (state.publishing !== null || state.planAtMs === null || context.nowMs < state.planAtMs)
-    return { state, effects: [] };
+  const atMs = planAtMs(state, context);
+  if (atMs === null || context.nowMs < atMs) return { state, effects: [] };
   const cause = mergeCauses(state.causes);
-  const settled = { ...state, causes: [], planAtMs: null };
+  const settled = { ...state, causes: [], collectingSinceMs: null };
   const next = assign({ weights: context.weights, workers: context.workers, previous: state.assignment });
   if (cause === null || isSameAssignment(state.assignment, next)) return { state: settled, effects: [] };
   return publish(settled, next, cause, context);
+}
+
+/** When the causes at hand become a snapshot; null: there are none, or one is being published. */
+export function planAtMs(state: PlannerState, { isUnsettled }: Pick<PlannerContext, 'isUnsettled'>): number | null {
+  const { collectingSinceMs } = state;
+  if (collectingSinceMs === null || state.publishing !== null) return null;
+  const isUrgent = !isUnsettled && state.causes.some(leavesOrphans);
+  return isUrgent ? collectingSinceMs : collectingSinceMs + COALESCE_MS;
 }
 
 export function finishPublish(
@@ -149,7 +161,12 @@ export function resolvePublish(
 }
 
 function noteCause(state: PlannerState, cause: Cause, nowMs: number): PlannerState {
-  return { ...state, causes: [...state.causes, cause], planAtMs: state.planAtMs ?? nowMs + COALESCE_MS };
+  return { ...state, causes: [...state.causes, cause], collectingSinceMs: state.collectingSinceMs ?? nowMs };
+}
+
+/** Who says that it leaves, or is drained, ticks on until its successors have its slots: nothing is lost by waiting. */
+function leavesOrphans(cause: Cause): boolean {
+  return cause.kind === 'worker-left' && cause.evidence !== 'left' && cause.evidence !== 'drained';
 }
 
 function publish(state: PlannerState, next: Assignment, cause: Cause, context: PlannerContext): PlannerStep {

@@ -1,6 +1,8 @@
 import type { LeaderEntry } from '../../shared/nats/leadership-bucket.ts';
 import type { Liveness } from '../../shared/nats/liveness.ts';
 import type { LivenessEntry } from '../../shared/nats/liveness-bucket.ts';
+import type { RingApplied } from '../../shared/nats/ring-applied.ts';
+import type { Recovery } from '../../shared/ring/recovery.ts';
 import type { Evidence, Order, Snapshot } from '../../shared/ring/snapshot.ts';
 
 /** What never changes in a coordinator's life. */
@@ -75,8 +77,8 @@ export type CoordinatorEvent =
   /** Entries null: the read failed. */
   | { readonly kind: 'members-read'; readonly entries: readonly LivenessEntry[] | null }
   | { readonly kind: 'worker-probed'; readonly worker: string; readonly answer: ProbeAnswer }
-  /** From the system account: a client of this name lost its connection. */
-  | { readonly kind: 'connection-closed'; readonly worker: string }
+  /** From the system account: a client of this name, a worker or a coordinator, lost its connection. May be late or doubled. */
+  | { readonly kind: 'connection-closed'; readonly client: string }
   | {
       readonly kind: 'key-read';
       readonly worker: string;
@@ -95,6 +97,8 @@ export type CoordinatorEvent =
   | { readonly kind: 'snapshot-failed'; readonly order: Order; readonly reason: string }
   /** Newest null: the stream could not be read; lastEpoch null: the last epoch drawn could not. */
   | { readonly kind: 'newest-read'; readonly newest: Office['newest'] | null; readonly lastEpoch: number | null }
+  /** A worker has taken over what a snapshot gave it. */
+  | { readonly kind: 'ring-applied'; readonly applied: RingApplied }
   // connection and life
   | { readonly kind: 'reconnected' }
   | { readonly kind: 'leave-requested' };
@@ -118,6 +122,7 @@ export type CoordinatorEffect =
   | { readonly kind: 'publish-size'; readonly rows: number; readonly added: number; readonly removed: number }
   | { readonly kind: 'publish-snapshot'; readonly snapshot: Snapshot; readonly expectedSequence: number }
   | { readonly kind: 'read-newest' }
+  | { readonly kind: 'publish-recovery'; readonly recovery: Recovery }
   | { readonly kind: 'report'; readonly report: CoordinatorReport }
   | { readonly kind: 'stop'; readonly code: 0 | 1; readonly reason: string };
 
@@ -136,4 +141,5 @@ export type CoordinatorReport =
   | { readonly kind: 'member-cleared'; readonly worker: string; readonly evidence: Evidence }
   | { readonly kind: 'table-resized'; readonly rows: number; readonly added: number; readonly removed: number }
   | { readonly kind: 'published'; readonly snapshot: Snapshot }
-  | { readonly kind: 'publish-failed'; readonly reason: string };
+  | { readonly kind: 'publish-failed'; readonly reason: string }
+  | { readonly kind: 'recovered'; readonly recovery: Recovery };

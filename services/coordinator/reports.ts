@@ -1,9 +1,13 @@
 import type { Logger } from 'pino';
 import { assertNever } from '../../shared/machine/machine.ts';
+import { PHASES, type Recovery } from '../../shared/ring/recovery.ts';
 import { describeCause } from '../../shared/ring/snapshot.ts';
 import { countDesiredWorkers, type ScalingRule } from './desired-workers.ts';
 import type { CoordinatorMetrics } from './metrics.ts';
 import type { CoordinatorReport } from './protocol.ts';
+
+/** A log line stays short; the record on `ring.recovery` names them all. */
+const NAMED_MOST = 20;
 
 /** Turns what the machine reports into log lines and metrics. */
 export function makeCoordinatorReports(options: {
@@ -63,8 +67,25 @@ export function makeCoordinatorReports(options: {
       case 'publish-failed':
         metrics.publishFailures.inc();
         return log.warn({ reason: report.reason }, 'publish not acknowledged; looking what became of it');
+      case 'recovered':
+        return reportRecovery(log, metrics, report.recovery);
       default:
         return assertNever(report);
     }
   };
+}
+
+function reportRecovery(log: Logger, metrics: CoordinatorMetrics, recovery: Recovery): void {
+  const { epoch, version, at, cause, missing, ...figures } = recovery;
+  const { phases, missed, isComplete } = figures;
+  for (const phase of PHASES) {
+    const ms = phases[phase];
+    if (ms !== null) metrics.recoverySeconds.observe({ phase, cause: cause.kind }, ms / 1000);
+  }
+  metrics.missedTicks.inc({ cause: cause.kind }, missed);
+  if (!isComplete) metrics.incompleteRecoveries.inc({ cause: cause.kind });
+  const named = missing.slice(0, NAMED_MOST);
+  const line = { ring: version, epoch, publishedAt: at, cause: describeCause(cause), ...figures, missing: named };
+  if (isComplete) log.info(line, 'recovered');
+  else log.warn({ ...line, notNamed: missing.length - named.length }, 'recovered');
 }

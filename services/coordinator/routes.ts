@@ -3,7 +3,7 @@ import { json, type Reply, type Routes } from '../../shared/http/server.ts';
 import { describeError } from '../../shared/process/describe-error.ts';
 import { VERSION } from '../../shared/process/version.ts';
 import { countDesiredWorkers, type ScalingRule } from './desired-workers.ts';
-import { type CoordinatorState, currentSnapshot } from './machine.ts';
+import { type CoordinatorState, currentSnapshot, recentRecoveries } from './machine.ts';
 
 /** What the health endpoints and the API answer from. */
 export interface CoordinatorView {
@@ -25,6 +25,7 @@ export function makeRoutes(view: CoordinatorView): Routes {
         paths: Object.keys(routes).filter((path) => path !== '/'),
       }),
     '/api/ring': () => showRing(view.state()),
+    '/api/recoveries': () => showRecoveries(view.state()),
     '/api/desired-workers': () => showDesiredWorkers(view),
     '/healthz': () => json({ status: 'alive' }),
     '/readyz': () => {
@@ -43,6 +44,12 @@ function showRing(state: CoordinatorState | null): Reply {
     { error: 'not leading, or nothing published yet; ask the leader (nats kv get coordinators leader)' },
     404,
   );
+}
+
+function showRecoveries(state: CoordinatorState | null): Reply {
+  const recoveries = state === null ? null : recentRecoveries(state);
+  if (recoveries !== null) return json(recoveries);
+  return json({ error: 'not leading; ask the leader (nats kv get coordinators leader)' }, 404);
 }
 
 /** Whichever coordinator is asked: the leader has counted the rows, a standby reads what the leader published. */

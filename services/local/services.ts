@@ -40,7 +40,7 @@ function numbered(role: string, count: number): string[] {
 }
 
 /** What the person's own environment says of other servers must not reach services that use the ones started here. */
-const FOREIGN = /^(NATS_(URL|USER|PASSWORD|CREDS|CA|CERT|KEY|SYSTEM_URL)|DATABASE_URL|PG[A-Z]+)$/;
+const FOREIGN = /^(NATS_(URL|USER|PASSWORD|CREDS|CA|CERT|KEY|SYSTEM_(URL|USER|PASSWORD))|DATABASE_URL|PG[A-Z]+)$/;
 
 function makeEnvironment({ options, natsUrl, databaseUrl }: ServiceSurroundings): NodeJS.ProcessEnv {
   const own = Object.entries(process.env).filter(([name]) => !FOREIGN.test(name));

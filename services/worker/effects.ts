@@ -4,9 +4,11 @@ import type { NatsLink } from '../../shared/nats/connection.ts';
 import { decodeLiveness } from '../../shared/nats/liveness.ts';
 import type { LivenessBucket } from '../../shared/nats/liveness-bucket.ts';
 import { probe } from '../../shared/nats/probe.ts';
+import { publishApplied } from '../../shared/nats/ring-applied.ts';
 import type { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
 import type { Fence } from '../../shared/postgres/fence.ts';
 import { describeError } from '../../shared/process/describe-error.ts';
+import type { ClockComparison } from './clock-skew.ts';
 import type { WorkerConfig, WorkerEffect, WorkerEvent, WorkerReport } from './protocol.ts';
 
 /** The outside that a worker's effects act on. */
@@ -18,6 +20,7 @@ export interface WorkerOutside {
   /** Of the adopted table: a snapshot for another number is not ours. */
   readonly slots: number;
   readonly serveProbe: () => Promise<void>;
+  readonly compareClocks: (comparison: ClockComparison) => void;
   readonly report: (report: WorkerReport) => void;
   readonly reject: (reason: string) => void;
   readonly stop: (code: 0 | 1, reason: string) => void;
@@ -33,7 +36,7 @@ export function performWorker(config: WorkerConfig, outside: WorkerOutside): Per
       case 'serve-probe':
         return outside.serveProbe().then(() => null);
       case 'measure-clock':
-        return measureClock(fence);
+        return measureClock(outside);
       case 'renew':
         return renew(outside, effect);
       case 'remove-key':
@@ -62,6 +65,9 @@ export function performWorker(config: WorkerConfig, outside: WorkerOutside): Per
           (slots) => ({ kind: 'owned-read', slots }),
           () => ({ kind: 'owned-read', slots: null }),
         );
+      case 'tell-applied':
+        publishApplied(outside.link, effect.applied);
+        return null;
       case 'report':
         outside.report(effect.report);
         return null;
@@ -95,11 +101,13 @@ function isAnother(config: WorkerConfig, bytes: Uint8Array): 'held' | 'free' {
   return decoded.ok && decoded.value.startedAt === config.startedAt ? 'free' : 'held';
 }
 
-async function measureClock(fence: Fence): Promise<WorkerEvent> {
+async function measureClock({ fence, compareClocks }: WorkerOutside): Promise<WorkerEvent> {
   const sentMs = performance.now();
   try {
     const { serverMs } = await fence.measureClock();
-    return { kind: 'clock-measured', serverMs, sentMs, receivedMs: performance.now() };
+    const receivedMs = performance.now();
+    compareClocks({ serverMs, wallMs: Date.now(), roundTripMs: receivedMs - sentMs });
+    return { kind: 'clock-measured', serverMs, sentMs, receivedMs };
   } catch {
     return { kind: 'clock-failed' };
   }
@@ -142,9 +150,11 @@ async function tick(
 ): Promise<WorkerEvent> {
   const { slots, lane } = effect;
   // Gained slots go by the claims' connection: they must not wait behind the round under way.
-  const connection = lane === 'gained' ? 'claim' : 'tick';
+  const isGained = lane === 'gained';
+  const connection = isGained ? 'claim' : 'tick';
+  const ask = { worker: config.id, tick: effect.tick, slots, lane: connection, withBefore: isGained };
   try {
-    const result = await fence.tick({ worker: config.id, tick: effect.tick, slots, lane: connection });
+    const result = await fence.tick(ask);
     return { kind: 'ticked', lane, tick: effect.tick, slots, result };
   } catch (error) {
     return { kind: 'tick-failed', lane, tick: effect.tick, slots, reason: describeError(error) };

@@ -39,6 +39,7 @@ import {
   type SliceStep,
   sliceWakeAtMs,
 } from './slice.ts';
+import { beginTakeover, describeTakeover, isFirstTick, type Takeover } from './takeover.ts';
 
 /**
  * The whole worker as one machine: it hands each event to the part it concerns, then lets every part do what its time has
@@ -57,8 +58,12 @@ export interface WorkerState {
   readonly newestRead: Polled;
   readonly hasReadNewest: boolean;
   readonly slice: SliceState;
+  /** The last snapshot's, while its first tick is under way. */
+  readonly takeover: Takeover | null;
   readonly round: RoundState;
   readonly heartbeat: HeartbeatState;
+  /** It has been asked to have no slots, and lives on. */
+  readonly isDrained: boolean;
   readonly departure: Departure | null;
 }
 
@@ -91,8 +96,10 @@ export function startWorker(config: WorkerConfig): WorkerState {
     newestRead: AT_ONCE,
     hasReadNewest: false,
     slice: NO_SLICE,
+    takeover: null,
     round: NO_ROUND,
     heartbeat: NOT_REGISTERED,
+    isDrained: false,
     departure: null,
   };
 }
@@ -120,7 +127,7 @@ export function livenessOf(state: WorkerState): Liveness {
     ring: state.slice.applied?.version ?? 0,
     tick: state.round.lastTick,
     rows: state.round.list?.ids.length ?? state.round.rows,
-    state: state.departure === null ? 'active' : 'leaving',
+    state: state.departure !== null ? 'leaving' : state.isDrained ? 'drained' : 'active',
   };
 }
 
@@ -165,6 +172,9 @@ function handle(state: WorkerState, event: WorkerEvent, nowMs: number): Change {
       return only({ ...state, departure: finishOwnedRead(state.departure, event.slots, nowMs) });
     case 'reconnected':
       return only({ ...state, newestRead: AT_ONCE, heartbeat: hurryHeartbeat(state.heartbeat) });
+    case 'drain-requested':
+    case 'undrain-requested':
+      return setDrained(state, event.kind === 'drain-requested');
     case 'leave-requested':
       return leave(state, nowMs);
     default:
@@ -294,10 +304,13 @@ function receiveClaim(
         )
       : [];
   const change = { state: applied.state, effects: [...again, ...applied.effects] };
-  if (event.result.refused.length === 0) return change;
+  if (event.result.refused.length === 0) return tellTakeover(change, null, nowMs);
   // A newer owner exists: its snapshot is on the way, or was lost on it.
   const report: WorkerReport = { kind: 'claims-refused', slots: event.result.refused, ring: event.order.version };
-  return { state: { ...change.state, newestRead: AT_ONCE }, effects: [...change.effects, { kind: 'report', report }] };
+  return {
+    state: { ...change.state, newestRead: AT_ONCE, takeover: null },
+    effects: [...change.effects, { kind: 'report', report }],
+  };
 }
 
 function receiveTick(
@@ -306,12 +319,15 @@ function receiveTick(
   nowMs: number,
 ): Change {
   if (event.kind === 'tick-failed') {
-    const round = event.lane === 'gained' ? state.round : failTick(state.round, event.tick, nowMs);
-    return reported({ ...state, round }, { kind: 'failed', what: 'tick', reason: event.reason });
+    const isGained = event.lane === 'gained';
+    const round = isGained ? state.round : failTick(state.round, event.tick, nowMs);
+    const takeover = isGained ? null : state.takeover;
+    return reported({ ...state, round, takeover }, { kind: 'failed', what: 'tick', reason: event.reason });
   }
   const fenced = event.result.lost.length > 0 ? loseSlots(state.slice, event.result.lost) : null;
   const next = fenced === null ? state : { ...state, slice: fenced.state };
-  const ticked = takeRound(next, finishTick(next.round, event, event.lane, roundContext(next, nowMs)));
+  const rounded = takeRound(next, finishTick(next.round, event, event.lane, roundContext(next, nowMs)));
+  const ticked = event.lane === 'gained' ? tellTakeover(rounded, event, nowMs) : rounded;
   if (fenced === null) return ticked;
   const effects = [...fenced.effects, ...ticked.effects];
   if (fenced.disputed.length > 0) {
@@ -332,10 +348,13 @@ function applySlice(
   if (step.applied === null) return { state: next, effects: step.effects };
   const { snapshot, gained, lost, tookMs } = step.applied;
   const rows = rowsOf(snapshot, state.config.id);
+  const ticks = tickBehind(next, gained, claimed, nowMs);
+  const behind = ticks.flatMap(({ slots }) => slots);
+  const begun = gained.length > 0 ? beginTakeover(step.applied, state.slice.applied, { behind, nowMs }) : null;
   return {
-    state: { ...next, round: forgetList(next.round) },
+    state: { ...next, takeover: begun ?? next.takeover, round: forgetList(next.round) },
     effects: [
-      ...tickBehind(next, gained, claimed, nowMs),
+      ...ticks,
       ...step.effects,
       {
         kind: 'report',
@@ -354,12 +373,37 @@ function tickBehind(
   gained: readonly number[],
   claimed: readonly { readonly slot: number; readonly lastTick: number }[],
   nowMs: number,
-): WorkerEffect[] {
+): Extract<WorkerEffect, { kind: 'tick' }>[] {
   const tick = dueTick({ clock: state.clock, phaseMs: state.config.phaseMs, nowMs });
   if (tick === null) return [];
   const lastTicks = new Map(claimed.map(({ slot, lastTick }) => [slot, lastTick]));
   const behind = gained.filter((slot) => (lastTicks.get(slot) ?? 0) < tick);
   return behind.length === 0 ? [] : [{ kind: 'tick', lane: 'gained', tick, slots: behind }];
+}
+
+/** The key says so at once. What is its own it ticks on, until a snapshot, and then the fence, names others for it. */
+function setDrained(state: WorkerState, isDrained: boolean): Change {
+  if (state.isDrained === isDrained || state.departure !== null) return only(state);
+  const told = { ...state, isDrained, heartbeat: hurryHeartbeat(state.heartbeat) };
+  return reported(told, { kind: isDrained ? 'drained' : 'undrained' });
+}
+
+/** Tells of the takeover when it is over: its first tick is done, or (`ticked` null) claimed, and no slot was behind. */
+function tellTakeover(change: Change, ticked: Extract<WorkerEvent, { kind: 'ticked' }> | null, nowMs: number): Change {
+  const { takeover, config } = change.state;
+  if (takeover === null) return change;
+  const isOver = ticked === null ? takeover.behind.length === 0 : isFirstTick(takeover, ticked.slots);
+  if (!isOver) return change;
+  const state = { ...change.state, takeover: null };
+  // Another has some of them already: a newer snapshot's takeover will tell of it.
+  if (ticked !== null && ticked.result.lost.length > 0) return { state, effects: change.effects };
+  const applied = describeTakeover(takeover, config.id, ticked === null ? null : { ...ticked, nowMs });
+  const effects: WorkerEffect[] = [...change.effects, { kind: 'tell-applied', applied }];
+  if (applied.missed > 0) {
+    const report: WorkerReport = { kind: 'takeover-missed', ring: applied.version, missed: applied.missed };
+    effects.push({ kind: 'report', report });
+  }
+  return { state, effects };
 }
 
 function leave(state: WorkerState, nowMs: number): Change {

@@ -28,7 +28,7 @@ export function makeWorkerMetrics(registry: Registry) {
     }),
     missedTicks: new Counter({
       name: `${PREFIX}missed_ticks_total`,
-      help: 'Seconds without a tick, times the rows concerned',
+      help: 'Seconds without a tick, times the rows concerned; of slots gained, as far as certain',
       registers,
     }),
     lostSlots: new Counter({
@@ -54,6 +54,11 @@ export function makeWorkerMetrics(registry: Registry) {
     rebasedSlots: new Counter({
       name: `${PREFIX}rebased_slots_total`,
       help: 'Slots re-based after the database clock stepped back',
+      registers,
+    }),
+    clockSkew: new Gauge({
+      name: `${PREFIX}clock_skew_seconds`,
+      help: "This host's clock less the database's",
       registers,
     }),
     failures: new Counter({

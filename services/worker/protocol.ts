@@ -1,4 +1,5 @@
 import type { Liveness } from '../../shared/nats/liveness.ts';
+import type { RingApplied } from '../../shared/nats/ring-applied.ts';
 import type { ClaimResult, TickResult } from '../../shared/postgres/fence.ts';
 import type { Order, Snapshot } from '../../shared/ring/snapshot.ts';
 
@@ -54,6 +55,7 @@ export type WorkerEvent =
   | { readonly kind: 'ids-failed'; readonly tick: number }
   | { readonly kind: 'owned-read'; readonly slots: readonly number[] | null }
   | { readonly kind: 'reconnected' }
+  | { readonly kind: 'drain-requested' | 'undrain-requested' }
   | { readonly kind: 'leave-requested' };
 
 export type WorkerEffect =
@@ -70,6 +72,7 @@ export type WorkerEffect =
   | { readonly kind: 'rebase'; readonly tick: number; readonly slots: readonly number[] }
   | { readonly kind: 'read-ids'; readonly tick: number; readonly slots: readonly number[] }
   | { readonly kind: 'read-owned' }
+  | { readonly kind: 'tell-applied'; readonly applied: RingApplied }
   | { readonly kind: 'report'; readonly report: WorkerReport }
   /** The last effect of a worker's life. */
   | { readonly kind: 'stop'; readonly code: 0 | 1; readonly reason: string };
@@ -96,10 +99,13 @@ export type WorkerReport =
   | { readonly kind: 'registered' }
   | { readonly kind: 'identity-unclear' }
   | { readonly kind: 'ticks-missed'; readonly seconds: number; readonly rows: number }
+  /** Before the slots came to me: by nobody's fault but a former owner's end. */
+  | { readonly kind: 'takeover-missed'; readonly ring: number; readonly missed: number }
   | { readonly kind: 'rows-exhausted'; readonly count: number; readonly ids: readonly string[] }
   | { readonly kind: 'slots-lost'; readonly slots: readonly number[]; readonly ring: number }
   | { readonly kind: 'claims-refused'; readonly slots: readonly number[]; readonly ring: number }
   | { readonly kind: 'failed'; readonly what: 'claim' | 'tick'; readonly reason: string }
   | { readonly kind: 'rebased'; readonly slots: number }
+  | { readonly kind: 'drained' | 'undrained' }
   | { readonly kind: 'leaving' }
   | { readonly kind: 'grace-over'; readonly slots: number };

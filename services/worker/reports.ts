@@ -49,6 +49,9 @@ export function makeWorkerReports(options: ReportOptions): (report: WorkerReport
       case 'ticks-missed':
         metrics.missedTicks.inc(report.seconds * report.rows);
         return log.warn({ seconds: report.seconds, rows: report.rows }, 'ticks missed');
+      case 'takeover-missed':
+        metrics.missedTicks.inc(report.missed);
+        return log.warn({ ring: report.ring, missed: report.missed }, 'ticks missed before the takeover');
       case 'rows-exhausted':
         metrics.exhaustedRows.set(report.count);
         return log.warn(
@@ -70,6 +73,10 @@ export function makeWorkerReports(options: ReportOptions): (report: WorkerReport
       case 'rebased':
         metrics.rebasedSlots.inc(report.slots);
         return log.warn({ slots: report.slots }, 'the database clock stepped back; slots re-based');
+      case 'drained':
+        return log.info('drained: handing over all slots, and living on without any until undrained');
+      case 'undrained':
+        return log.info('undrained: ready for rows again');
       case 'leaving':
         return log.info('leaving: handing over, ticking until the last slot is taken');
       case 'grace-over':

@@ -19,6 +19,8 @@ export interface SliceState {
   readonly lingering: readonly number[];
   readonly applying: Application | null;
   readonly waiting: Snapshot | null;
+  /** Since when it has waited, ms; null: none does. */
+  readonly waitingSinceMs: number | null;
   /** Slots being claimed again after the fence disagreed. */
   readonly reclaiming: boolean;
 }
@@ -26,6 +28,7 @@ export interface SliceState {
 interface Application {
   readonly snapshot: Snapshot;
   readonly slots: readonly number[];
+  /** When the snapshot came to hand: it may have waited. */
   readonly startedMs: number;
   readonly attempts: number;
   /** Null while the claim is under way. */
@@ -51,6 +54,7 @@ export const NO_SLICE: SliceState = {
   lingering: [],
   applying: null,
   waiting: null,
+  waitingSinceMs: null,
   reclaiming: false,
 };
 
@@ -60,7 +64,7 @@ const RETRY_LONGEST_MS = 1000;
 export function receiveSnapshot(state: SliceState, snapshot: Snapshot, worker: string, nowMs: number): SliceStep {
   const newest = state.waiting ?? state.applying?.snapshot ?? state.applied;
   if (newest !== null && compareOrder(snapshot, newest) <= 0) return unchanged(state);
-  if (state.applying !== null) return unchanged({ ...state, waiting: snapshot });
+  if (state.applying !== null) return unchanged({ ...state, waiting: snapshot, waitingSinceMs: nowMs });
   return beginApplying(state, snapshot, worker, nowMs);
 }
 
@@ -76,7 +80,7 @@ export function finishClaim(
   }
   const done = swapIn(state, applying, nowMs);
   if (state.waiting === null) return done;
-  const next = beginApplying({ ...done.state, waiting: null }, state.waiting, worker, nowMs);
+  const next = applyWaiting(done.state, state.waiting, worker, nowMs);
   // Two snapshots at once happen only when the second claims nothing; the second one's report then stands for both.
   return { ...next, effects: [...done.effects, ...next.effects], applied: next.applied ?? done.applied };
 }
@@ -87,8 +91,7 @@ export function failClaim(state: SliceState, order: Order, worker: string, nowMs
   if (applying === null || compareOrder(order, applying.snapshot) !== 0) {
     return unchanged({ ...state, reclaiming: false });
   }
-  if (state.waiting !== null)
-    return beginApplying({ ...state, applying: null, waiting: null }, state.waiting, worker, nowMs);
+  if (state.waiting !== null) return applyWaiting({ ...state, applying: null }, state.waiting, worker, nowMs);
   const attempts = applying.attempts + 1;
   const delayMs = Math.min(RETRY_LONGEST_MS, RETRY_FIRST_MS * 2 ** (attempts - 1));
   return unchanged({ ...state, applying: { ...applying, attempts, retryAtMs: nowMs + delayMs } });
@@ -135,9 +138,20 @@ export function mergeSlots(a: readonly number[], b: readonly number[], without: 
   return [...new Set([...a, ...b])].filter((slot) => !excluded.has(slot)).sort((x, y) => x - y);
 }
 
-function beginApplying(state: SliceState, snapshot: Snapshot, worker: string, nowMs: number): SliceStep {
+function applyWaiting(state: SliceState, waiting: Snapshot, worker: string, nowMs: number): SliceStep {
+  const startedMs = state.waitingSinceMs ?? nowMs;
+  return beginApplying({ ...state, waiting: null, waitingSinceMs: null }, waiting, worker, nowMs, startedMs);
+}
+
+function beginApplying(
+  state: SliceState,
+  snapshot: Snapshot,
+  worker: string,
+  nowMs: number,
+  startedMs = nowMs,
+): SliceStep {
   const slots = sliceOf(snapshot, worker);
-  const applying: Application = { snapshot, slots, startedMs: nowMs, attempts: 0, retryAtMs: null };
+  const applying: Application = { snapshot, slots, startedMs, attempts: 0, retryAtMs: null };
   // Nothing to claim: whoever takes my slots stamps them.
   if (slots.length === 0) return swapIn(state, applying, nowMs);
   return { state: { ...state, applying }, effects: [claimEffect(snapshot, slots)], applied: null };

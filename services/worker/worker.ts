@@ -5,7 +5,8 @@ import { type HttpServer, json, type Routes, serveHttp } from '../../shared/http
 import { Driver } from '../../shared/machine/driver.ts';
 import { connectNats, type NatsLink } from '../../shared/nats/connection.ts';
 import { LivenessBucket } from '../../shared/nats/liveness-bucket.ts';
-import { serveProbe } from '../../shared/nats/service.ts';
+import type { NatsNames } from '../../shared/nats/names.ts';
+import { type ServedCommand, serveProbe } from '../../shared/nats/service.ts';
 import { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
 import { replicasOf, toNatsConnection } from '../../shared/options/nats.ts';
 import { toPostgresConnection } from '../../shared/options/postgres.ts';
@@ -16,6 +17,7 @@ import { outlastOutages } from '../../shared/postgres/patience.ts';
 import { parseTableNames, type TableNames } from '../../shared/postgres/table.ts';
 import type { EndOfService } from '../../shared/process/run-service.ts';
 import { VERSION } from '../../shared/process/version.ts';
+import { makeClockSkewReport } from './clock-skew.ts';
 import { performWorker } from './effects.ts';
 import { isReady, livenessOf, startWorker, stepWorker, type WorkerState } from './machine.ts';
 import { makeWorkerMetrics, type WorkerMetrics } from './metrics.ts';
@@ -94,8 +96,10 @@ async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Prom
         slots: adoption.slots,
         serveProbe: async () => {
           const answer = () => livenessOf(driver.state);
-          unserve = await serveProbe(link, { role: 'worker', id: config.id, version: VERSION, answer });
+          const commands = listCommands(link.names, config.id, (event) => driver.dispatch(event));
+          unserve = await serveProbe(link, { role: 'worker', id: config.id, version: VERSION, answer, commands });
         },
+        compareClocks: makeClockSkewReport({ log, metrics }),
         report: makeWorkerReports({ log, metrics, logIdsMax: options.logIdsMax }),
         reject: keepOut,
         stop: (code, reason) => void end({ code, reason }),
@@ -129,6 +133,13 @@ async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Prom
       resolve(outcome);
     }
   });
+}
+
+function listCommands(names: NatsNames, id: string, dispatch: (event: WorkerEvent) => void): ServedCommand[] {
+  return [
+    { name: 'drain', subject: names.workerDrain(id), act: () => dispatch({ kind: 'drain-requested' }) },
+    { name: 'undrain', subject: names.workerUndrain(id), act: () => dispatch({ kind: 'undrain-requested' }) },
+  ];
 }
 
 /** The table is adopted by a coordinator: made, checked, given its slots. */

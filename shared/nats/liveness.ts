@@ -11,7 +11,8 @@ export interface Liveness {
   /** The last tick done, a second of the database's clock; 0: none yet. */
   readonly tick: number;
   readonly rows: number;
-  readonly state: 'active' | 'leaving';
+  /** Drained: it lives on and wants no slots; leaving: it ends as soon as others have them. */
+  readonly state: 'active' | 'drained' | 'leaving';
 }
 
 export type DecodedLiveness =
@@ -29,7 +30,7 @@ const schema = z.object({
   ring: count,
   tick: count,
   rows: count,
-  state: z.enum(['active', 'leaving']),
+  state: z.enum(['active', 'drained', 'leaving']),
 });
 
 export function encodeLiveness(value: Liveness): Uint8Array {

@@ -5,12 +5,18 @@ export interface NatsNames {
   readonly leadershipBucket: string;
   readonly snapshotStream: string;
   readonly snapshotSubject: string;
+  /** Where workers tell how soon they took over what a snapshot gave them; not stored. */
+  readonly appliedSubject: string;
+  readonly recoveryStream: string;
+  readonly recoverySubject: string;
   readonly tableStream: string;
   readonly tableSubject: string;
   /** Of the NATS micro services, as `nats micro ls` lists them. */
   readonly workerService: string;
   readonly coordinatorService: string;
   workerProbe(id: string): string;
+  workerDrain(id: string): string;
+  workerUndrain(id: string): string;
   coordinatorProbe(id: string): string;
 }
 
@@ -33,11 +39,16 @@ export function natsNames(prefix: string): NatsNames {
     leadershipBucket: name('coordinators'),
     snapshotStream: name('RING'),
     snapshotSubject: subject('ring.snapshot'),
+    appliedSubject: subject('ring.applied'),
+    recoveryStream: name('RECOVERY'),
+    recoverySubject: subject('ring.recovery'),
     tableStream: name('TABLE'),
     tableSubject: subject('table.size'),
     workerService: name('worker'),
     coordinatorService: name('coordinator'),
     workerProbe: (id) => subject(`worker.${id}.probe`),
+    workerDrain: (id) => subject(`worker.${id}.drain`),
+    workerUndrain: (id) => subject(`worker.${id}.undrain`),
     coordinatorProbe: (id) => subject(`coordinator.${id}.probe`),
   };
 }

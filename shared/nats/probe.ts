@@ -11,10 +11,10 @@ export type ProbeOutcome =
 /** A process that dies while it is asked gives no answer at all: whoever waits longer learns nothing more. */
 const PROBE_LIMIT_MS = 100;
 
-/** Asks whether somebody is there, see `serveProbe`. Never rejects; over within 100 ms. */
-export async function probe(link: NatsLink, subject: string): Promise<ProbeOutcome> {
+/** Asks whether somebody is there, or to obey a command, see `serveProbe`. Never rejects; over within 100 ms or `limitMs`. */
+export async function probe(link: NatsLink, subject: string, limitMs = PROBE_LIMIT_MS): Promise<ProbeOutcome> {
   try {
-    const reply = await link.connection.request(subject, undefined, { timeout: PROBE_LIMIT_MS });
+    const reply = await link.connection.request(subject, undefined, { timeout: limitMs });
     return { kind: 'answered', bytes: reply.data };
   } catch (error) {
     return { kind: isNoResponders(error) ? 'no-responders' : 'timeout' };

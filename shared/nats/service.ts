@@ -1,3 +1,4 @@
+import type { Service } from 'nats';
 import type { NatsLink } from './connection.ts';
 
 export interface ProbedService {
@@ -7,29 +8,47 @@ export interface ProbedService {
   readonly version: string;
   /** What the probe is answered with, as JSON. */
   readonly answer: () => object;
+  readonly commands?: readonly ServedCommand[];
+}
+
+/** What a process does when asked; it then answers as a probe is answered. */
+export interface ServedCommand {
+  /** As `nats micro info` shows it. */
+  readonly name: string;
+  readonly subject: string;
+  readonly act: () => void;
 }
 
 /**
- * Answers probes of this process, as a NATS micro service that `nats micro ls` and `nats micro stats` show. Goes on by itself
- * after a reconnect, and also where NATS denies the discovery subjects.
+ * Answers probes of this process, and obeys its commands, as a NATS micro service that `nats micro ls` and `nats micro stats`
+ * show. Goes on by itself after a reconnect, and also where NATS denies the discovery subjects or the commands'.
  * @returns what ends it; harmless when it has ended. @throws when the link is closed.
  */
 export async function serveProbe(link: NatsLink, probed: ProbedService): Promise<() => Promise<void>> {
-  const { role, id, version, answer } = probed;
-  const { connection, names } = link;
-  const name = role === 'worker' ? names.workerService : names.coordinatorService;
-  const subject = role === 'worker' ? names.workerProbe(id) : names.coordinatorProbe(id);
-  const service = await connection.services.add({ name, version, metadata: { id } });
-  service.addEndpoint('probe', {
-    subject,
-    handler: (_error, message) => {
-      message.respond(new TextEncoder().encode(JSON.stringify(answer())));
-    },
-  });
-  // The server knows of it when this resolves: a probe sent by anybody afterwards is answered.
-  await connection.flush();
+  let service = await addService(link, probed);
+  // A denied endpoint has closed the whole service by now, and without probes a process counts as dead.
+  if (service.isStopped) service = await addService(link, { ...probed, commands: [] });
   return async () => {
     // While the server is away the client would wait for it to confirm.
     if (link.isConnected()) await service.stop();
   };
+}
+
+/** The server knows of it when this resolves: a probe sent by anybody afterwards is answered. */
+async function addService({ connection, names }: NatsLink, probed: ProbedService): Promise<Service> {
+  const { role, id, version, answer, commands = [] } = probed;
+  const name = role === 'worker' ? names.workerService : names.coordinatorService;
+  const subject = role === 'worker' ? names.workerProbe(id) : names.coordinatorProbe(id);
+  const service = await connection.services.add({ name, version, metadata: { id } });
+  for (const endpoint of [{ name: 'probe', subject, act: () => {} }, ...commands]) {
+    service.addEndpoint(endpoint.name, {
+      subject: endpoint.subject,
+      handler: (_error, message) => {
+        endpoint.act();
+        message.respond(new TextEncoder().encode(JSON.stringify(answer())));
+      },
+    });
+  }
+  await connection.flush();
+  return service;
 }

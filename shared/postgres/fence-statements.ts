@@ -32,7 +32,8 @@ const ASKED =
   'unnest($1::int[], $2::int[]) AS asked_range (low, high) JOIN scaler.slot s ON s.slot BETWEEN low AND high';
 
 /**
- * low[], high[], worker, tick → one row: stamped, rows, checksum, exhausted, exhaustedCount, lost, ahead.
+ * low[], high[], worker, tick → one row: stamped, rows, checksum, exhausted, exhaustedCount, lost, ahead; `withBefore` adds
+ * what the stamped slots' last ticks were, at the cost of a hash for each row.
  *
  * `filled` are the slots to stamp as the statement's snapshot sees them. Who is no longer the owner after the wait for a
  * lock is missing from `locked`, and so lost; whoever stamped this tick meanwhile is in it, with the newer tick.
@@ -40,9 +41,14 @@ const ASKED =
  * RETURNING sees new values only. A row is reported as exhausted when its new value is NULL or the largest integer: also in
  * the very tick that brings it there, which is the last it can count.
  */
-export function tickText(names: TableNames, slots: number): string {
+export function tickText(
+  names: TableNames,
+  slots: number,
+  { withBefore }: { readonly withBefore: boolean } = { withBefore: false },
+): string {
   const value = `w.${quoteName(names.value)}`;
   const slot = slotExpression(names.id, slots, 'w');
+  const before = withBefore ? BEFORE : { returned: '', query: '', column: '' };
   return `
 WITH asked AS MATERIALIZED (
   SELECT s.slot, s.worker IS NOT DISTINCT FROM $3::text AS mine, s.last_tick FROM ${ASKED}
@@ -61,11 +67,11 @@ WITH asked AS MATERIALIZED (
     ${quoteName(names.worker)} = $3
   WHERE ${slot} = ANY (ARRAY(SELECT slot::bigint FROM stamped))
   RETURNING uuid_hash_extended(w.${quoteName(names.id)}, 1::bigint) AS hash,
-    CASE WHEN ${value} < ${LARGEST_INTEGER} THEN NULL ELSE w.${quoteName(names.id)} END AS exhausted
-)
+    CASE WHEN ${value} < ${LARGEST_INTEGER} THEN NULL ELSE w.${quoteName(names.id)} END AS exhausted${before.returned.replace('$slot', slot)}
+)${before.query}
 SELECT (SELECT count(*)::int FROM stamped) AS stamped, t.rows, t.checksum, t.exhausted, t."exhaustedCount",
   coalesce(a.lost, '{}') || ARRAY(SELECT slot FROM filled WHERE slot NOT IN (SELECT slot FROM locked)) AS lost,
-  coalesce(a.ahead, '{}') AS ahead
+  coalesce(a.ahead, '{}') AS ahead${before.column}
 FROM (
   SELECT count(*)::int AS rows, coalesce(bit_xor(hash), 0)::text AS checksum, count(exhausted)::int AS "exhaustedCount",
     coalesce((array_agg(exhausted::text) FILTER (WHERE exhausted IS NOT NULL))[1:${EXHAUSTED_LISTED}], '{}') AS exhausted
@@ -76,6 +82,16 @@ FROM (
   FROM asked
 ) a`;
 }
+
+const BEFORE = {
+  returned: ', $slot AS slot',
+  query: `, before AS (
+  SELECT l.slot, l.last_tick, count(*)::int AS rows FROM ticked t JOIN locked l ON l.slot = t.slot GROUP BY l.slot, l.last_tick
+)`,
+  column: `,
+  (SELECT coalesce(json_agg(json_build_object('slot', slot, 'lastTick', last_tick, 'rows', rows) ORDER BY slot), '[]')
+    FROM before) AS before`,
+};
 
 /**
  * low[], high[], worker, epoch, version → one row: slots, lastTicks (of the claimed), refused.

@@ -28,6 +28,15 @@ export interface TickResult {
   readonly lost: readonly number[];
   /** Slots asked that are the worker's, whose last tick is more than two above this one. */
   readonly ahead: readonly number[];
+  /** Of the slots stamped, what their last tick was before, and their rows; only where it was asked for. */
+  readonly before?: readonly SlotBefore[];
+}
+
+export interface SlotBefore {
+  readonly slot: number;
+  /** Says nothing of how long the slot has had rows: an empty one is not stamped. */
+  readonly lastTick: number;
+  readonly rows: number;
 }
 
 export interface SlotOwner extends Order {
@@ -46,11 +55,13 @@ const CONTROL_LANE = 'control';
 export class Fence {
   readonly #link: PostgresLink;
   readonly #tickText: string;
+  readonly #tickWithBeforeText: string;
   readonly #readIdsText: string;
 
   constructor(link: PostgresLink, names: TableNames, adoption: Adoption) {
     this.#link = link;
     this.#tickText = tickText(names, adoption.slots);
+    this.#tickWithBeforeText = tickText(names, adoption.slots, { withBefore: true });
     this.#readIdsText = readIdsText(names, adoption.slots);
   }
 
@@ -78,13 +89,15 @@ export class Fence {
     readonly tick: number;
     readonly slots: readonly number[];
     readonly lane?: string;
+    /** @default false */
+    readonly withBefore?: boolean;
   }): Promise<TickResult> {
     const values = [...rangeValues(args.slots), args.worker, args.tick];
-    return this.#one<TickResult & QueryResultRow>(args.lane ?? 'tick', {
-      name: 'fence-tick',
-      text: this.#tickText,
-      values,
-    });
+    const statement =
+      args.withBefore === true
+        ? { name: 'fence-tick-before', text: this.#tickWithBeforeText, values }
+        : { name: 'fence-tick', text: this.#tickText, values };
+    return this.#one<TickResult & QueryResultRow>(args.lane ?? 'tick', statement);
   }
 
   /** Sets back to `tick` those of the worker's slots that lie more than two ticks ahead of it. @returns how many. */

@@ -19,6 +19,7 @@ export const RENDERINGS: Readonly<Record<string, readonly string[]>> = {
     'nats.external.workerSecret=w',
     'nats.external.coordinatorSecret=c',
     'nats.external.observerSecret=o',
+    'nats.external.systemSecret=s',
     'nats.external.replicas=3',
   ],
   'three NATS servers': ['nats.replicas=3'],

@@ -170,6 +170,12 @@ describe('bad messages', { timeout: 120_000 }, () => {
     const changes = coordinator.lines.slice(from).filter(({ msg }) => /^worker (joined|left)$/.test(msg ?? ''));
     assert.deepEqual(changes, []);
   });
+
+  test('garbage on ring.applied is kept out and logged, and the coordinator goes on', async () => {
+    const from = coordinator.lines.length;
+    nats.publish(`${system.prefix}.ring.applied`, '{"worker":"w"}');
+    await coordinator.waitFor('the report', ({ msg }) => msg === "a worker's word was kept out", from);
+  });
 });
 
 function snapshotText(args: { readonly slots: number; readonly text: string }): string {

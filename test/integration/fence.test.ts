@@ -57,6 +57,30 @@ async function column<Value>(text: string, values: unknown[] = []): Promise<Valu
 const slotsOfRows = () =>
   column<number>(`SELECT (uuid_hash_extended(id, 0) & ${SLOTS - 1})::int FROM work_items ORDER BY 1`);
 
+function countEach(slots: readonly number[]): Map<number, number> {
+  const counts = new Map<number, number>();
+  for (const slot of slots) counts.set(slot, (counts.get(slot) ?? 0) + 1);
+  return counts;
+}
+
+test('a tick tells, where asked, what the slots it stamped stood at, and their rows', async () => {
+  await addRows(link, NAMES, 200);
+  await claim('a', 1);
+  await tick('a', 100);
+  const [first] = await slotsOfRows();
+  await admin.query('UPDATE scaler.slot SET last_tick = 97 WHERE slot = $1', [first]);
+  const result = await fence.tick({ worker: 'a', tick: 102, slots: ALL, withBefore: true });
+  const rows = countEach(await slotsOfRows());
+  assert.deepEqual(
+    result.before,
+    [...rows].map(([slot, all]) => ({ slot, lastTick: slot === first ? 97 : 100, rows: all })),
+  );
+  const again = await fence.tick({ worker: 'a', tick: 102, slots: ALL, withBefore: true });
+  assert.deepEqual([again.before, again.rows], [[], 0]);
+  assert.equal((await tick('a', 103)).checksum, result.checksum);
+  assert.equal('before' in (await tick('a', 104)), false);
+});
+
 describe('claiming', () => {
   test('stamps what belongs to nobody, and leaves alone what is mine already', async () => {
     const first = await claim('a', 1, [5, 6, 7, 20]);

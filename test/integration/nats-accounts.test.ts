@@ -77,6 +77,19 @@ describe("the chart's users", { timeout: 120_000 }, () => {
     }
   });
 
+  test('the system login hears of lost connections, and of nothing else', async () => {
+    const [coordinator] = processes;
+    await coordinator?.waitFor('the system account', ({ msg }) => /system account tells of lost/.test(msg ?? ''));
+    const system = await login('system');
+    await assert.rejects(system.connection.request('$SYS.REQ.SERVER.PING.CONNZ', '{}', { timeout: 1_000 }), REFUSED);
+  });
+
+  test('a worker is drained and undrained by the coordinators’ login', async () => {
+    await cli('coordinator', 'drain', 'worker-1');
+    await cli('coordinator', 'undrain', 'worker-1');
+    await watching();
+  });
+
   test('when NATS comes back without its streams, the coordinator makes them anew and workers go on', async () => {
     const manager = await (await login('coordinator')).connection.jetstreamManager();
     for (const stream of ['KV_blue_workers', 'KV_blue_coordinators', 'blue_RING', 'blue_TABLE']) {
@@ -93,7 +106,13 @@ describe("the chart's users", { timeout: 120_000 }, () => {
   });
 
   function start(role: 'worker' | 'coordinator', id: string): ServiceProcess {
-    const process = new ServiceProcess(`services/${role}/main.ts`, [`--${role}-id`, id], environment(role));
+    const system = {
+      NATS_SYSTEM_URL: nats.url,
+      NATS_SYSTEM_USER: 'system',
+      NATS_SYSTEM_PASSWORD: passwordOf('system'),
+    };
+    const all = { ...environment(role), ...(role === 'coordinator' && system) };
+    const process = new ServiceProcess(`services/${role}/main.ts`, [`--${role}-id`, id], all);
     processes.push(process);
     return process;
   }

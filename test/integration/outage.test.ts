@@ -17,7 +17,8 @@ describe('an outage', { timeout: 240_000 }, () => {
 
   before(async () => {
     [nats, postgres] = await Promise.all([startNats(), startServer()]);
-    system = await AuditedSystem.start({ rows: 60, workers: 4, coordinators: 2, nats, postgres });
+    const servers = { natsUrl: nats.url, postgresUrl: postgres.url };
+    system = await AuditedSystem.start({ rows: 60, workers: 4, coordinators: 2, ...servers });
   });
 
   beforeEach(() => system.shared());

@@ -149,7 +149,23 @@ test('After the kill and restart of the server probes are answered again; meanwh
   await until('an answer', async () => (await probe(asking, subject)).kind === 'answered', { limitMs: 2_000 });
 });
 
-test('Where discovery is denied, probes are answered all the same.', async () => {
+test('A command is obeyed before it is answered, and the answer says what became of it.', async () => {
+  const { asking, asked } = await openPair();
+  const obeyed: string[] = [];
+  const commands = (['drain', 'undrain'] as const).map((name) => ({
+    name,
+    subject: name === 'drain' ? asked.names.workerDrain('w1') : asked.names.workerUndrain('w1'),
+    act: () => void obeyed.push(name),
+  }));
+  await serveProbe(asked, { ...worker(() => ({ obeyed })), commands });
+  for (const subject of [asking.names.workerDrain('w1'), asking.names.workerUndrain('w1')]) {
+    const outcome = await probe(asking, subject);
+    assert.deepEqual(outcome.kind === 'answered' && parse(outcome.bytes), { obeyed: [...obeyed] });
+  }
+  assert.deepEqual(obeyed, ['drain', 'undrain']);
+});
+
+test('Where discovery and commands are denied, probes are answered all the same.', async () => {
   const config = `authorization { users = [
     { user: admin, password: pw }
     { user: worker, password: pw, permissions: { publish: ["_INBOX.>"], subscribe: ["worker.w1.probe", "_INBOX.w1.>"] } }
@@ -159,11 +175,9 @@ test('Where discovery is denied, probes are answered all the same.', async () =>
   const asking = await openTestLink({ url: server.url, user: 'admin', password: 'pw' });
   const { log, lines } = recordLog();
   const asked = await openTestLink({ url: server.url, name: 'w1', user: 'worker', password: 'pw', log });
-  const stop = await serveProbe(
-    asked,
-    worker(() => ({ id: 'w1' })),
-  );
-  await until('a word on it', () => lines.some(({ subject }) => subject === '$SRV.PING'));
+  const drain = { name: 'drain', subject: asked.names.workerDrain('w1'), act: () => {} };
+  const stop = await serveProbe(asked, { ...worker(() => ({ id: 'w1' })), commands: [drain] });
+  await until('a word on it', () => lines.some(({ subject }) => subject === 'worker.w1.drain'));
   await until('an answer', async () => (await probe(asking, 'worker.w1.probe')).kind === 'answered', {
     limitMs: 2_000,
   });

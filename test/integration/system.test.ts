@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { Client } from 'pg';
+import type { Recovery } from '../../shared/ring/recovery.ts';
 import { eventually, type ServiceProcess } from '../support/service-process.ts';
 import { TestSystem } from '../support/test-system.ts';
 
@@ -119,6 +120,29 @@ describe('the whole system', { timeout: 240_000 }, () => {
     assert.match(String(planned.cause), /worker-left worker-1/);
     assert.equal(await leaving.end(), 0);
     workers.set('worker-1', system.worker('worker-1'));
+  });
+
+  test('each disruption is summed up once, with its phases, by the command line and by the leader', async () => {
+    const summed = await eventually('a departure summed up', async () => {
+      const { json } = await system.cli('recoveries', '--limit', '50', '--json');
+      const list = json as unknown as Recovery[];
+      return list.some(({ cause }) => cause.worker === 'worker-1' && cause.kind === 'worker-left') ? list : null;
+    });
+    const names = summed.map(({ epoch, version }) => `${epoch}.${version}`);
+    assert.equal(new Set(names).size, names.length);
+    const killed = summed.find(({ cause }) => cause.worker === 'worker-2' && cause.kind === 'worker-left');
+    assert.ok(killed);
+    assert.deepEqual([killed.isComplete, killed.missing, killed.workers], [true, [], 2]);
+    for (const ms of Object.values(killed.phases)) assert.ok(ms === null || ms >= 0);
+    assert.notEqual(killed.phases.total, null);
+    const { port } = await standby.waitFor('its port', ({ msg }) => /^serving the API/.test(msg ?? ''));
+    const recent = (await (await fetch(`http://127.0.0.1:${port}/api/recoveries`)).json()) as Recovery[];
+    assert.deepEqual(
+      recent[0],
+      summed.find(({ epoch, version }) => epoch === recent[0]?.epoch && version === recent[0]?.version),
+    );
+    const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+    assert.match(metrics, /coordinator_recovery_seconds_count\{phase="total",cause="worker-left"\} [1-9]/);
   });
 
   test('rows at NULL or the largest integer are reported and skipped, the others go on', async () => {

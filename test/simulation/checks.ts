@@ -1,23 +1,30 @@
 import { isDeepStrictEqual } from 'node:util';
 import { isUneven } from '../../shared/ring/assignment.ts';
+import { PHASES, type Recovery } from '../../shared/ring/recovery.ts';
 import { compareOrder, type Order, sliceOf } from '../../shared/ring/snapshot.ts';
 import type { FenceRecord } from './fake-postgres.ts';
-import type { World } from './world.ts';
+import type { Eviction, World } from './world.ts';
 
 export class Violation extends Error {}
 
 /** How far behind the database's clock a slot's last tick may lie once all is quiet, in ticks. */
 const QUIET_LAG_TICKS = 2;
+/** A probe's answer is this old at most, ms: what it found is taken for the present. */
+const ABSENCE_AGE_MS = 100;
 
 /**
  * What must hold after every single step, whatever the faults: no slot is incremented twice for one tick, nor by anyone
- * but its last claimant, no claim is older than the one before, and every snapshot that the stream took is ordered, even and minimal.
+ * but its last claimant, no claim is older than the one before, every snapshot that the stream took is ordered, even and minimal,
+ * and nobody is put out as disconnected who has put its key since it was there again.
  */
 export class StepChecks {
   readonly #world: World;
   readonly #slots: { order: Order | null; owner: string | null; readonly ticks: Set<number> }[];
   #seenRecords = 0;
   #seenSnapshots = 0;
+  #seenEvictions = 0;
+  #seenRecoveries = 0;
+  readonly #recovered = new Set<string>();
 
   constructor(world: World) {
     this.#world = world;
@@ -30,8 +37,28 @@ export class StepChecks {
       const record = records[this.#seenRecords];
       if (record !== undefined) this.#checkRecord(record);
     }
-    const { accepted } = this.#world;
+    const { accepted, evictions, recoveries } = this.#world;
+    for (; this.#seenEvictions < evictions.length; this.#seenEvictions += 1) {
+      const eviction = evictions[this.#seenEvictions];
+      if (eviction !== undefined) this.#checkEviction(eviction);
+    }
     for (; this.#seenSnapshots < accepted.length; this.#seenSnapshots += 1) this.#checkSnapshot(this.#seenSnapshots);
+    for (; this.#seenRecoveries < recoveries.length; this.#seenRecoveries += 1) {
+      const recovery = recoveries[this.#seenRecoveries];
+      if (recovery !== undefined) this.#checkRecovery(recovery);
+    }
+  }
+
+  /** One record for a snapshot that was out, with times that go forward, and nobody missing where it says it is complete. */
+  #checkRecovery(recovery: Recovery): void {
+    const name = `the recovery of ${format(recovery)}`;
+    if (!this.#world.accepted.some(({ snapshot }) => compareOrder(snapshot, recovery) === 0)) {
+      throw new Violation(`${name} is of no snapshot that was accepted`);
+    }
+    if (this.#recovered.has(format(recovery))) throw new Violation(`${name} was summed up twice`);
+    this.#recovered.add(format(recovery));
+    for (const phase of PHASES) if ((recovery.phases[phase] ?? 0) < 0) throw new Violation(`${name}: ${phase} < 0`);
+    if (recovery.isComplete !== (recovery.missing.length === 0)) throw new Violation(`${name} contradicts itself`);
   }
 
   #checkRecord(record: FenceRecord): void {
@@ -56,6 +83,14 @@ export class StepChecks {
         if (slot.ticks.has(record.tick)) throw new Violation(`${who}: incremented twice for tick ${record.tick}`);
         slot.ticks.add(record.tick);
     }
+  }
+
+  #checkEviction({ worker, evidence, putMs }: Eviction): void {
+    const node = this.#world.workers.findLast(({ id }) => id === worker);
+    if (evidence !== 'connection-closed' || node === undefined || !node.isAlive || !node.isConnected) return;
+    if (putMs <= node.presentSinceMs + ABSENCE_AGE_MS) return;
+    const since = `there since ${Math.round(node.presentSinceMs)} ms, its key put at ${Math.round(putMs)} ms`;
+    throw new Violation(`${worker} was put out as disconnected, though ${since}`);
   }
 
   #checkSnapshot(index: number): void {
@@ -93,8 +128,10 @@ export function checkQuiet(world: World): void {
   if (workers.length === 0) return;
   if (newest === null) throw new Violation('there is no snapshot');
   const inRing = newest.workers.map(({ id }) => id).join(', ');
-  const alive = [...new Set(workers.map(({ id }) => id))].sort().join(', ');
-  if (inRing !== alive) throw new Violation(`the ring has ${inRing}; alive are ${alive}`);
+  const active = workers.filter(({ state }) => !state.isDrained);
+  // The drained have rows only where nobody else could.
+  const wanted = [...new Set((active.length > 0 ? active : workers).map(({ id }) => id))].sort().join(', ');
+  if (inRing !== wanted) throw new Violation(`the ring has ${inRing}; it should have ${wanted}`);
   if (isUneven(world.nats.ring.newest.snapshot?.workers.map(({ id }) => rowsOf(world, id)) ?? [])) {
     const shares = newest.workers.map(({ id }) => rowsOf(world, id));
     const heaviest = Math.max(0, ...world.postgres.weights);

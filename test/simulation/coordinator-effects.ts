@@ -1,6 +1,7 @@
 import type { CoordinatorEffect, CoordinatorEvent, Office, ProbeAnswer } from '../../services/coordinator/protocol.ts';
 import { livenessOf } from '../../services/worker/machine.ts';
 import { assertNever } from '../../shared/machine/machine.ts';
+import type { Evidence } from '../../shared/ring/snapshot.ts';
 import type { CoordinatorNode, WorkerNode, World } from './world.ts';
 
 /** A coordinator's effects, performed on the fake servers. */
@@ -48,12 +49,14 @@ export function performCoordinatorEffect(world: World, node: CoordinatorNode, ef
         answer: (entry) => ({ kind: 'key-read', worker: effect.worker, outcome: { entry } }),
         failed: { kind: 'key-read', worker: effect.worker, outcome: 'failed' },
       });
-    case 'delete-key':
+    case 'delete-key': {
+      const evidence = node.state.term?.membership.members.get(effect.worker)?.suspicion?.evidence ?? null;
       return askNats(world, node, {
-        apply: () => deleteKey(world, effect),
+        apply: () => deleteKey(world, effect, evidence),
         answer: (outcome) => ({ kind: 'key-deleted', worker: effect.worker, outcome }),
         failed: { kind: 'key-deleted', worker: effect.worker, outcome: 'failed' },
       });
+    }
     case 'count-table':
       return askPostgres(world, node, {
         apply: () => postgres.count(),
@@ -74,6 +77,9 @@ export function performCoordinatorEffect(world: World, node: CoordinatorNode, ef
         answer: (read) => ({ kind: 'newest-read', ...read }),
         failed: { kind: 'newest-read', newest: null, lastEpoch: null },
       });
+    case 'publish-recovery':
+      world.recoveries.push(effect.recovery);
+      return;
     case 'prune-changes':
     case 'publish-size':
     case 'report':
@@ -178,11 +184,16 @@ function takeOffice(
   });
 }
 
-function deleteKey(world: World, effect: Extract<CoordinatorEffect, { kind: 'delete-key' }>): 'deleted' | 'changed' {
+function deleteKey(
+  world: World,
+  effect: Extract<CoordinatorEffect, { kind: 'delete-key' }>,
+  evidence: Evidence | null,
+): 'deleted' | 'changed' {
   const { nowMs } = world.timeline;
   const current = world.nats.liveness.get(effect.worker, nowMs);
   if (current === null) return 'deleted';
   if (world.nats.liveness.delete(effect.worker, { revision: effect.revision, nowMs }) === null) return 'changed';
+  world.evictions.push({ worker: effect.worker, evidence, putMs: current.storedMs });
   world.broadcast(world.coordinators, { kind: 'worker-removed', worker: effect.worker, revision: null });
   return 'deleted';
 }
@@ -218,7 +229,9 @@ function publish(
   });
 }
 
-/** No process behind the subject: no responders, at once. A frozen or cut-off one: nothing, until the timeout. */
+const PROBE_LIMIT_MS = 100;
+
+/** No process behind the subject: no responders, at once. A frozen or cut-off one, a late answer: nothing, until the timeout. */
 function probe(
   world: World,
   asker: CoordinatorNode,
@@ -226,15 +239,14 @@ function probe(
   event: (answer: ProbeAnswer) => CoordinatorEvent,
   value: ReturnType<typeof livenessOf> | null,
 ): void {
-  const timeoutMs = 100;
-  if (!world.reachesNats(asker)) {
-    world.timeline.after(timeoutMs, () => asker.deliver(event({ kind: 'timeout' })));
-    return;
-  }
+  const delayMs = world.delayMs();
   const isThere = target?.isAlive === true && target.isConnected && !target.isNatsCut;
   const isSilent = target?.isAlive === true && (target.isFrozen || target.isNatsCut);
-  world.timeline.after(world.delayMs(), () => {
-    if (isSilent) world.timeline.after(timeoutMs, () => asker.deliver(event({ kind: 'timeout' })));
-    else asker.deliver(event(isThere ? { kind: 'answered', value } : { kind: 'no-responders' }));
-  });
+  if (!world.reachesNats(asker) || isSilent || delayMs > PROBE_LIMIT_MS) {
+    world.timeline.after(PROBE_LIMIT_MS, () => asker.deliver(event({ kind: 'timeout' })));
+    return;
+  }
+  const isDenied = world.broken === 'probe' && world.random.chance(0.5);
+  const answer: ProbeAnswer = isThere && !isDenied ? { kind: 'answered', value } : { kind: 'no-responders' };
+  world.timeline.after(delayMs, () => asker.deliver(event(answer)));
 }

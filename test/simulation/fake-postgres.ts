@@ -1,4 +1,4 @@
-import type { ClaimResult, TickResult } from '../../shared/postgres/fence.ts';
+import type { ClaimResult, SlotBefore, TickResult } from '../../shared/postgres/fence.ts';
 import { compareOrder, type Order } from '../../shared/ring/snapshot.ts';
 
 interface SlotRow {
@@ -57,7 +57,13 @@ export class FakePostgres {
     return { claimed, refused };
   }
 
-  tick(args: { readonly worker: string; readonly tick: number; readonly slots: readonly number[] }): TickResult {
+  tick(args: {
+    readonly worker: string;
+    readonly tick: number;
+    readonly slots: readonly number[];
+    readonly withBefore?: boolean;
+  }): TickResult {
+    const before: SlotBefore[] = [];
     let stamped = 0;
     let rows = 0;
     let checksum = 0n;
@@ -73,13 +79,15 @@ export class FakePostgres {
       if (row.lastTick > args.tick + 2) ahead.push(slot);
       const weight = this.weights[slot] ?? 0;
       if (weight === 0 || (row.lastTick >= args.tick && this.#broken !== 'tick')) continue;
+      before.push({ slot, lastTick: row.lastTick, rows: weight });
       row.lastTick = args.tick;
       stamped += 1;
       rows += weight;
       checksum ^= BigInt(slot * 65_537 + weight);
       this.records.push({ kind: 'increment', slot, tick: args.tick, worker: args.worker });
     }
-    return { stamped, rows, checksum: String(checksum), exhausted: [], exhaustedCount: 0, lost, ahead };
+    const result = { stamped, rows, checksum: String(checksum), exhausted: [], exhaustedCount: 0, lost, ahead };
+    return args.withBefore === true ? { ...result, before } : result;
   }
 
   rebase(args: { readonly worker: string; readonly tick: number; readonly slots: readonly number[] }): number {

@@ -48,6 +48,31 @@ const FAULTS: readonly Fault[] = [
     },
   },
   {
+    name: 'drain worker',
+    longestMs: 0,
+    begin(world) {
+      pickWorker(world)?.deliver({ kind: 'drain-requested' });
+      return null;
+    },
+  },
+  {
+    name: 'drain and undrain worker',
+    longestMs: 8_000,
+    begin(world) {
+      const worker = pickWorker(world);
+      worker?.deliver({ kind: 'drain-requested' });
+      return () => worker?.deliver({ kind: 'undrain-requested' });
+    },
+  },
+  {
+    name: 'drain all workers',
+    longestMs: 0,
+    begin(world) {
+      for (const worker of world.liveWorkers) worker.deliver({ kind: 'drain-requested' });
+      return null;
+    },
+  },
+  {
     name: 'worker joins',
     longestMs: 0,
     begin(world) {
@@ -62,6 +87,19 @@ const FAULTS: readonly Fault[] = [
       const worker = pickWorker(world);
       worker?.freeze();
       return () => worker?.thaw();
+    },
+  },
+  { name: 'reconnect worker', longestMs: 400, begin: (world) => dropConnection(world, pickWorker(world)) },
+  { name: 'reconnect coordinator', longestMs: 400, begin: (world) => dropConnection(world, pickCoordinator(world)) },
+  {
+    name: 'false word of a lost connection',
+    longestMs: 0,
+    begin(world) {
+      const named = [...world.liveWorkers, ...world.liveCoordinators].map(({ id }) => id);
+      const client = world.random.pick([...named, 'stranger']);
+      const times = world.random.between(1, 4);
+      for (let time = 0; time < times; time += 1) tellLate(world, client);
+      return null;
     },
   },
   { name: 'cut worker from NATS', longestMs: 6_000, begin: (world) => cutFromNats(world, pickWorker(world)) },
@@ -182,7 +220,22 @@ function cutFromNats(world: World, node: WorkerNode | CoordinatorNode | undefine
   return () => {
     node.isNatsCut = false;
     world.reconnect(node);
+    // Only now, if at all, does the server learn that the former connection is dead.
+    tellLate(world, node.id);
   };
+}
+
+/** The connection breaks and is made anew; the server tells of it, at once or when the client is long back. */
+function dropConnection(world: World, node: WorkerNode | CoordinatorNode | undefined): (() => void) | null {
+  if (node === undefined) return null;
+  node.isConnected = false;
+  if (world.random.chance(0.5)) world.tellDisconnect(node.id);
+  else tellLate(world, node.id);
+  return () => world.reconnect(node);
+}
+
+function tellLate(world: World, client: string): void {
+  world.timeline.after(world.random.between(0, 2_000), () => world.tellDisconnect(client));
 }
 
 function pickWorker(world: World): WorkerNode | undefined {

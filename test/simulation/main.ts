@@ -1,10 +1,10 @@
 import { parseArgs } from 'node:util';
-import type { BrokenFence } from './fake-postgres.ts';
 import { simulate } from './run.ts';
+import type { Broken } from './world.ts';
 
 const HELP = `Simulates whole coordinators and workers under seeded faults and checks the invariants after every step.
 
-Usage: npm run simulate -- [--seeds N] [--from SEED] [--broken owner|tick|claim-order] [--verbose]
+Usage: npm run simulate -- [--seeds N] [--from SEED] [--broken owner|tick|claim-order|probe] [--verbose]
 
   npm run simulate -- --seeds 1000          a thousand seeds
   npm run simulate -- --from 4711 --seeds 1 --verbose   one seed again, with its faults
@@ -35,7 +35,7 @@ function run(): number {
   let saidMs = startedMs;
   const totals = { snapshots: 0, records: 0, faults: 0, violations: 0 };
   for (let seed = from; seed < from + seeds; seed += 1) {
-    const result = simulate({ seed, broken: values.broken as BrokenFence });
+    const result = simulate({ seed, broken: values.broken as Broken });
     totals.snapshots += result.snapshots;
     totals.records += result.records;
     totals.faults += result.faults.length;

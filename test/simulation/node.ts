@@ -26,10 +26,13 @@ export class SimulatedNode<State, Event, Effect> implements Reachable<Event> {
   isPostgresCut = false;
   /** Its NATS connection is up: false after an outage until it has reconnected. */
   isConnected = true;
+  /** World time of its start, or its last reconnect. */
+  presentSinceMs: number;
   readonly #timeline: Timeline;
   readonly #step: StepFunction<State, Event, Effect>;
   readonly #wake: Event;
   readonly #perform: (effect: Effect) => void;
+  readonly #onConnectionClosed: () => void;
   /** Its monotonic clock: offset and rate against world time. */
   readonly #clockOffsetMs: number;
   readonly #clockRate: number;
@@ -43,6 +46,8 @@ export class SimulatedNode<State, Event, Effect> implements Reachable<Event> {
     readonly step: StepFunction<State, Event, Effect>;
     readonly wake: Event;
     readonly perform: (effect: Effect) => void;
+    /** Its end is seen by the NATS server. */
+    readonly onConnectionClosed: () => void;
     readonly timeline: Timeline;
     readonly clockOffsetMs: number;
     readonly clockRate: number;
@@ -53,6 +58,8 @@ export class SimulatedNode<State, Event, Effect> implements Reachable<Event> {
     this.#step = options.step;
     this.#wake = options.wake;
     this.#perform = options.perform;
+    this.#onConnectionClosed = options.onConnectionClosed;
+    this.presentSinceMs = options.timeline.nowMs;
     this.#timeline = options.timeline;
     this.#clockOffsetMs = options.clockOffsetMs;
     this.#clockRate = options.clockRate;
@@ -92,8 +99,10 @@ export class SimulatedNode<State, Event, Effect> implements Reachable<Event> {
   }
 
   crash(): void {
+    if (!this.isAlive) return;
     this.isAlive = false;
     this.#waiting.length = 0;
+    if (this.isConnected && !this.isNatsCut) this.#onConnectionClosed();
   }
 
   #planWake(wakeAtMs: number | null): void {

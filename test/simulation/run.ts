@@ -1,7 +1,6 @@
 import { checkQuiet, StepChecks } from './checks.ts';
-import type { BrokenFence } from './fake-postgres.ts';
 import { planFaults } from './faults.ts';
-import { World } from './world.ts';
+import { type Broken, World } from './world.ts';
 
 export interface SimulationResult {
   readonly seed: number;
@@ -19,7 +18,7 @@ const TROUBLE_MS = 20_000;
 const QUIET_MS = 40_000;
 
 /** One seed: a world warms up, suffers, comes to rest. Never throws: what went wrong is in the result. */
-export function simulate(options: { readonly seed: number; readonly broken?: BrokenFence }): SimulationResult {
+export function simulate(options: { readonly seed: number; readonly broken?: Broken }): SimulationResult {
   const world = new World({ seed: options.seed, slots: 32, broken: options.broken ?? 'none' });
   const violation = findViolation(world);
   return {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { BrokenFence } from './fake-postgres.ts';
 import { type SimulationResult, simulate } from './run.ts';
+import type { Broken } from './world.ts';
 
 const SEEDS = 150;
 
@@ -11,7 +11,7 @@ function describeResult({ seed, violation, faults }: SimulationResult): string {
 }
 
 /** The first seed at which the checks notice that the fence is broken; null: none of them. */
-function findCaught(broken: BrokenFence, seeds: number): SimulationResult | null {
+function findCaught(broken: Broken, seeds: number): SimulationResult | null {
   for (let seed = 1; seed <= seeds; seed += 1) {
     const result = simulate({ seed, broken });
     if (result.violation !== null) return result;
@@ -48,4 +48,8 @@ describe('simulation', () => {
       assert.match(findCaught(broken, 200)?.violation ?? 'not caught', seen);
     });
   }
+
+  it('DESIGN §6: putting a worker out that is there and has renewed is caught', () => {
+    assert.match(findCaught('probe', 20)?.violation ?? 'not caught', /was put out as disconnected, though there since/);
+  });
 });

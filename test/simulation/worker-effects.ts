@@ -51,7 +51,7 @@ export function performWorkerEffect(world: World, node: WorkerNode, effect: Work
     case 'tick': {
       const { lane, tick, slots } = effect;
       return askPostgres(world, node, {
-        apply: () => postgres.tick({ worker: node.id, tick, slots }),
+        apply: () => postgres.tick({ worker: node.id, tick, slots, withBefore: lane === 'gained' }),
         answer: (result) => ({ kind: 'ticked', lane, tick, slots, result }),
         failed: { kind: 'tick-failed', lane, tick, slots, reason: 'unreachable' },
       });
@@ -74,6 +74,9 @@ export function performWorkerEffect(world: World, node: WorkerNode, effect: Work
         answer: (slots) => ({ kind: 'owned-read', slots }),
         failed: { kind: 'owned-read', slots: null },
       });
+    case 'tell-applied':
+      world.broadcast(world.coordinators, { kind: 'ring-applied', applied: effect.applied });
+      return;
     case 'stop':
       node.crash();
       return;

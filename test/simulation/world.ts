@@ -2,7 +2,8 @@ import { type CoordinatorState, startCoordinator, stepCoordinator } from '../../
 import type { CoordinatorEffect, CoordinatorEvent } from '../../services/coordinator/protocol.ts';
 import { startWorker, stepWorker, type WorkerState } from '../../services/worker/machine.ts';
 import type { WorkerEffect, WorkerEvent } from '../../services/worker/protocol.ts';
-import type { Snapshot } from '../../shared/ring/snapshot.ts';
+import type { Recovery } from '../../shared/ring/recovery.ts';
+import type { Evidence, Snapshot } from '../../shared/ring/snapshot.ts';
 import { performCoordinatorEffect } from './coordinator-effects.ts';
 import { FakeBucket, type FakeNats, FakeStream } from './fake-nats.ts';
 import { type BrokenFence, FakePostgres } from './fake-postgres.ts';
@@ -17,7 +18,18 @@ export type CoordinatorNode = SimulatedNode<CoordinatorState, CoordinatorEvent, 
 export interface WorldOptions {
   readonly seed: number;
   readonly slots: number;
-  readonly broken: BrokenFence;
+  readonly broken: Broken;
+}
+
+/** What to break, to see whether the checkers notice: a rule of the fence, or probes, which then find nobody where somebody is. */
+export type Broken = BrokenFence | 'probe';
+
+/** A worker's key, deleted by a coordinator. */
+export interface Eviction {
+  readonly worker: string;
+  readonly evidence: Evidence | null;
+  /** When the deleted value had been put. */
+  readonly putMs: number;
 }
 
 export const LEASE_TTL_MS = 2_000;
@@ -47,15 +59,24 @@ export class World {
   readonly weather: Weather = { dropShare: 0, duplicateShare: 0, longestDelayMs: 5 };
   /** Every snapshot that the stream accepted, with the weights that its leader knew. */
   readonly accepted: { readonly snapshot: Snapshot; readonly atMs: number }[] = [];
+  readonly evictions: Eviction[] = [];
+  /** Every disruption that a leader summed up. */
+  readonly recoveries: Recovery[] = [];
   readonly faults: string[] = [];
   readonly slots: number;
+  readonly broken: Broken;
+  /** Some installations have no login in the system account. */
+  readonly hasSystemAccount: boolean;
   #incarnation = 0;
 
   constructor(options: WorldOptions) {
     this.random = new Random(options.seed);
     this.slots = options.slots;
+    this.broken = options.broken;
+    this.hasSystemAccount = this.random.chance(0.75);
     const clockOffsetMs = 1_790_000_000_000 + this.random.between(0, 999);
-    this.postgres = new FakePostgres({ slots: options.slots, clockOffsetMs, broken: options.broken });
+    const broken = options.broken === 'probe' ? 'none' : options.broken;
+    this.postgres = new FakePostgres({ slots: options.slots, clockOffsetMs, broken });
   }
 
   get liveWorkers(): WorkerNode[] {
@@ -160,6 +181,11 @@ export class World {
     }
   }
 
+  /** The server's word that a client of this name is gone, to all who hear the system account: lost, late, doubled, as any. */
+  tellDisconnect(client: string): void {
+    if (this.hasSystemAccount) this.broadcast(this.coordinators, { kind: 'connection-closed', client });
+  }
+
   /** Everybody's connection is down until they notice that the server is back. */
   endNatsOutage(): void {
     this.nats.isDown = false;
@@ -171,6 +197,7 @@ export class World {
 
   reconnect(node: WorkerNode | CoordinatorNode): void {
     node.isConnected = true;
+    node.presentSinceMs = this.timeline.nowMs;
     if (node.isNatsCut || this.nats.isDown) return;
     node.deliver({ kind: 'reconnected' });
   }
@@ -183,6 +210,7 @@ export class World {
     return {
       id,
       incarnation: this.#incarnation,
+      onConnectionClosed: () => this.tellDisconnect(id),
       timeline: this.timeline,
       clockOffsetMs: this.random.between(0, 1_000_000),
       // Crystals differ by far less; this also stands for slow loops.

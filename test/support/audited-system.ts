@@ -10,8 +10,8 @@ export interface AuditedOptions {
   readonly workers: number;
   readonly coordinators: number;
   /** Servers of its own, to be stopped at will. @default those that all tests share */
-  readonly nats?: { readonly url: string };
-  readonly postgres?: { readonly url: string };
+  readonly natsUrl?: string;
+  readonly postgresUrl?: string;
 }
 
 /** The ways of one process to the servers. */

@@ -17,6 +17,7 @@ export class TestSystem {
   private constructor(options: {
     readonly natsUrl: string;
     readonly databaseUrl: string;
+    readonly environment: Environment;
     readonly drop: () => Promise<void>;
   }) {
     this.prefix = `t${randomBytes(4).toString('hex')}`;
@@ -27,17 +28,19 @@ export class TestSystem {
       NATS_PREFIX: this.prefix,
       DATABASE_URL: options.databaseUrl,
       HTTP_PORT: '0',
+      ...options.environment,
     };
     this.#dropDatabase = options.drop;
   }
 
-  /** With servers of its own where they are given, so that they can be stopped. */
+  /** `natsUrl`, `postgresUrl`: of servers other than the shared ones. `environment`: more of it, for every process. */
   static async start(
-    own: { readonly nats?: { readonly url: string }; readonly postgres?: { readonly url: string } } = {},
+    options: { readonly natsUrl?: string; readonly postgresUrl?: string; readonly environment?: Environment } = {},
   ): Promise<TestSystem> {
-    const [nats, postgres] = [own.nats ?? (await sharedNats()), own.postgres ?? (await sharedPostgres())];
-    const database = await freshDatabase(postgres.url);
-    return new TestSystem({ natsUrl: nats.url, databaseUrl: database.url, drop: () => database.drop() });
+    const natsUrl = options.natsUrl ?? (await sharedNats()).url;
+    const database = await freshDatabase(options.postgresUrl ?? (await sharedPostgres()).url);
+    const { environment = {} } = options;
+    return new TestSystem({ natsUrl, databaseUrl: database.url, environment, drop: () => database.drop() });
   }
 
   coordinator(id: string, args: readonly string[] = [], environment: Environment = {}): ServiceProcess {

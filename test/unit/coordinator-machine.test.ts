@@ -1,12 +1,18 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { currentSnapshot, startCoordinator, stepCoordinator } from '../../services/coordinator/machine.ts';
+import {
+  currentSnapshot,
+  recentRecoveries,
+  startCoordinator,
+  stepCoordinator,
+} from '../../services/coordinator/machine.ts';
 import type { Office } from '../../services/coordinator/protocol.ts';
 import { decodeSnapshot, encodeSnapshot, type Order, type Snapshot } from '../../shared/ring/snapshot.ts';
 import {
   Harness,
   kindsOf,
   makeCoordinatorConfig,
+  makeEntry,
   makeLiveness,
   makeOffice,
   makeSnapshotOf,
@@ -153,6 +159,57 @@ describe('coordinator: a term', () => {
     assert.equal(currentSnapshot(machine.state), snapshot);
   });
 
+  it('a drained worker is planned without, and joins again when it is undrained', () => {
+    const machine = settled();
+    machine.at(100, { kind: 'worker-heard', value: makeLiveness('b', { state: 'drained' }) });
+    machine.at(120, { kind: 'wake' });
+    const drained = publishedBy(machine);
+    assert.deepEqual(drained.cause, { kind: 'worker-left', worker: 'b', evidence: 'drained' });
+    assert.deepEqual(
+      drained.workers.map(({ id }) => id),
+      ['a'],
+    );
+    machine.at(125, { kind: 'snapshot-published', sequence: 32, order: orderOf(drained) });
+    machine.at(200, { kind: 'worker-heard', value: makeLiveness('b') });
+    machine.at(220, { kind: 'wake' });
+    assert.deepEqual(publishedBy(machine).cause, { kind: 'worker-joined', worker: 'b' });
+  });
+
+  it('DESIGN §3: where all are drained the ring stays as it is; the last active one’s rows go to the drained', () => {
+    const all = settled();
+    for (const id of ['a', 'b']) all.at(100, { kind: 'worker-heard', value: makeLiveness(id, { state: 'drained' }) });
+    all.at(120, { kind: 'wake' });
+    assert.deepEqual(all.all('publish-snapshot'), []);
+
+    const last = settled();
+    last.at(100, { kind: 'worker-heard', value: makeLiveness('b', { state: 'drained' }) });
+    last.at(120, { kind: 'wake' });
+    last.at(125, { kind: 'snapshot-published', sequence: 32, order: orderOf(publishedBy(last)) });
+    last.at(200, { kind: 'worker-removed', worker: 'a', revision: null });
+    last.at(220, { kind: 'wake' });
+    assert.deepEqual(
+      publishedBy(last).workers.map(({ id, slots }) => [id, slots]),
+      [['b', '0-7']],
+    );
+  });
+
+  it('DESIGN §6: the server’s word of a lost connection: probes that worker at once; a standby, its leader', () => {
+    const leading = settled();
+    leading.at(100, { kind: 'connection-closed', client: 'b' });
+    assert.ok(leading.all('probe-worker').some(({ worker }) => worker === 'b'));
+    const standing = standby();
+    standing.at(0, { kind: 'wake' });
+    const entry = { id: 'other', epoch: 4, startedAt: '2026-11-23T09:00:00.000Z', revision: 3 };
+    standing.at(1, { kind: 'leader-read', entry });
+    standing.at(2, { kind: 'leader-probed', leader: 'other', answer: { kind: 'answered', value: null } });
+    standing.at(10, { kind: 'connection-closed', client: 'b' });
+    assert.deepEqual(standing.effects, []);
+    standing.at(20, { kind: 'connection-closed', client: 'other' });
+    assert.deepEqual(standing.effects, [{ kind: 'probe-leader', leader: 'other' }]);
+    standing.at(22, { kind: 'leader-probed', leader: 'other', answer: { kind: 'no-responders' } });
+    assert.deepEqual(standing.effects, [{ kind: 'write-leader', epoch: 0, revision: 3 }]);
+  });
+
   it('DESIGN §4: refused: lets the key go, deleted by its revision, and the term ends', () => {
     const machine = leader();
     machine.at(5, { kind: 'snapshot-refused', order: orderOf(publishedBy(machine)), reason: 'wrong last sequence' });
@@ -224,6 +281,81 @@ describe('coordinator: a term', () => {
     machine.at(10, { kind: 'leave-requested' });
     assert.deepEqual(kindsOf(machine.effects), ['remove-leader', 'report', 'stop']);
     assert.deepEqual([machine.at(20, { kind: 'wake' }), machine.wakeAtMs], [[], null]);
+  });
+});
+
+describe('coordinator: how long a disruption took', () => {
+  const recoveries = (machine: Machine) => machine.all('publish-recovery').map(({ recovery }) => recovery);
+  const applied = (worker: string, order: Order) => ({
+    kind: 'ring-applied' as const,
+    applied: { worker, ...orderOf(order), claimedMs: 2, firstTickMs: 6, slots: 4, rows: 4, missed: 4 },
+  });
+
+  it('a worker that died: from the probe that found nobody to the first tick of the last who gained', () => {
+    const machine = settled();
+    const nobody = { kind: 'worker-probed', worker: 'b', answer: { kind: 'no-responders' } } as const;
+    machine.at(100, nobody);
+    machine.at(103, nobody);
+    machine.at(104, { kind: 'key-read', worker: 'b', outcome: { entry: makeEntry('b', 2) } });
+    machine.at(105, { kind: 'key-deleted', worker: 'b', outcome: 'deleted' });
+    const snapshot = publishedBy(machine);
+    machine.at(108, { kind: 'snapshot-published', sequence: 32, order: orderOf(snapshot) });
+    assert.deepEqual(recoveries(machine), []);
+    machine.at(116, applied('a', snapshot));
+    const [recovery] = recoveries(machine);
+    assert.deepEqual(recovery?.phases, {
+      evidenceToDecided: 5,
+      decidedToPublished: 3,
+      publishedToLastClaim: 4,
+      lastClaimToLastFirstTick: 4,
+      total: 16,
+    });
+    assert.deepEqual([recovery?.cause.kind, recovery?.missed, recovery?.isComplete], ['worker-left', 4, true]);
+    assert.deepEqual(recentRecoveries(machine.state)?.at(-1), recovery);
+  });
+
+  it('rows that came: from the notification on', () => {
+    const machine = settled();
+    machine.at(100, { kind: 'table-notified' });
+    const [read] = machine.all('read-changes');
+    const change = { deltas: [{ slot: 0, delta: 4 }], added: 4, removed: 0, at: 'seen-2', recount: false };
+    machine.at(104, { kind: 'table-changed', since: read?.since ?? '', change });
+    machine.at(124, { kind: 'wake' });
+    const snapshot = publishedBy(machine);
+    machine.at(127, { kind: 'snapshot-published', sequence: 32, order: orderOf(snapshot) });
+    for (const { id } of snapshot.workers) machine.at(135, applied(id, snapshot));
+    const recovery = recentRecoveries(machine.state)?.at(-1);
+    assert.deepEqual([recovery?.cause.kind, recovery?.phases.evidenceToDecided], ['table-resized', 24]);
+  });
+
+  it('a leader that is gone: from its absence to the announcement, which gives nobody anything', () => {
+    const machine = standby();
+    machine.at(0, { kind: 'wake' });
+    const entry = { id: 'other', epoch: 4, startedAt: 'then', revision: 3 };
+    machine.at(1, { kind: 'leader-read', entry });
+    const nobody = { kind: 'leader-probed', leader: 'other', answer: { kind: 'no-responders' } } as const;
+    machine.at(10, nobody);
+    machine.at(12, nobody);
+    machine.at(14, { kind: 'leader-written', sentMs: 12, outcome: { kind: 'won', revision: 4 } });
+    machine.at(20, { kind: 'office-ready', attempt: 1, office: makeOffice(STORED) });
+    machine.at(23, { kind: 'snapshot-published', sequence: 31, order: orderOf(publishedBy(machine)) });
+    const [recovery] = recoveries(machine);
+    assert.deepEqual([recovery?.cause, recovery?.workers], [{ kind: 'leader-changed' }, 0]);
+    assert.deepEqual([recovery?.phases.evidenceToDecided, recovery?.phases.total], [10, 13]);
+  });
+
+  it('is awake at the limit to say who did not tell, and publishes the ring all the same', () => {
+    const machine = settled();
+    machine.at(100, { kind: 'worker-removed', worker: 'b', revision: null });
+    machine.at(120, { kind: 'wake' });
+    machine.at(121, { kind: 'snapshot-published', sequence: 32, order: orderOf(publishedBy(machine)) });
+    assert.equal(currentSnapshot(machine.state)?.version, 9);
+    for (let sentMs = 500; sentMs <= 5_000; sentMs += 500) acknowledge(machine, sentMs);
+    machine.at(5_120, { kind: 'wake' });
+    assert.equal(machine.wakeAtMs, 5_121);
+    machine.at(5_121, { kind: 'wake' });
+    const [recovery] = recoveries(machine);
+    assert.deepEqual([recovery?.isComplete, recovery?.missing], [false, ['a']]);
   });
 });
 

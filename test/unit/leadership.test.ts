@@ -11,6 +11,7 @@ import {
   letGo,
   observeKey,
   receiveKeyRead,
+  receiveLeaderDisconnect,
   receiveLeaderProbe,
   receiveWrite,
   STANDBY,
@@ -158,6 +159,24 @@ describe('leadership: taking over', () => {
     assert.equal(receiveLeaderProbe(absent, 'other', { kind: 'timeout' }, 10).absences, 0);
     assert.equal(observeKey(absent, entry('other', 6), 10).absences, 0);
     assert.equal(receiveLeaderProbe(absent, 'former', NOBODY, 10).absences, 1, 'of a former leader');
+  });
+
+  it('DESIGN §7: the server’s word that the leader’s connection is gone needs one probe, at once, to confirm it', () => {
+    const told = receiveLeaderDisconnect(probing, 'other', 20);
+    const probed = advanceLeadership(told, context(20));
+    assert.deepEqual(probed.effects, [{ kind: 'probe-leader', leader: 'other' }], 'also where one is under way');
+    const absent = receiveLeaderProbe(probed.state, 'other', NOBODY, 22);
+    assert.deepEqual(advanceLeadership(absent, context(22)).effects, [{ kind: 'write-leader', epoch: 0, revision: 5 }]);
+  });
+
+  it('the server’s word about a leader that is there again, about anybody else, or told twice, moves nothing', () => {
+    const told = receiveLeaderDisconnect(receiveLeaderDisconnect(probing, 'other', 20), 'other', 20);
+    const probed = advanceLeadership(told, context(20)).state;
+    assert.equal(probed.absences, 1);
+    const answered = receiveLeaderProbe(probed, 'other', { kind: 'answered', value: null }, 22);
+    assert.deepEqual([answered.absences, advanceLeadership(answered, context(22)).effects], [0, []]);
+    assert.equal(receiveLeaderDisconnect(probing, 'former', 20), probing);
+    assert.equal(receiveLeaderDisconnect(HOLDER, 'me', 20), HOLDER);
   });
 
   it('probes a leader every 250 ms', () => {

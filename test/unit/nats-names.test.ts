@@ -4,13 +4,16 @@ import { natsNames, streamOfBucket, subjectOfKey } from '../../shared/nats/names
 import { formatServerAddress, parseServerAddress } from '../../shared/nats/server-address.ts';
 
 test('Without a prefix the names are those of the design.', () => {
-  const { workerProbe, coordinatorProbe, ...names } = natsNames('');
+  const { workerProbe, workerDrain, workerUndrain, coordinatorProbe, ...names } = natsNames('');
   assert.deepEqual(names, {
     prefix: '',
     livenessBucket: 'workers',
     leadershipBucket: 'coordinators',
     snapshotStream: 'RING',
     snapshotSubject: 'ring.snapshot',
+    appliedSubject: 'ring.applied',
+    recoveryStream: 'RECOVERY',
+    recoverySubject: 'ring.recovery',
     tableStream: 'TABLE',
     tableSubject: 'table.size',
     workerService: 'worker',
@@ -18,16 +21,20 @@ test('Without a prefix the names are those of the design.', () => {
   });
   assert.equal(workerProbe('worker-7c9f-aaa'), 'worker.worker-7c9f-aaa.probe');
   assert.equal(coordinatorProbe('c1'), 'coordinator.c1.probe');
+  assert.deepEqual([workerDrain('w'), workerUndrain('w')], ['worker.w.drain', 'worker.w.undrain']);
 });
 
 test('A prefix stands before every name, with an underscore or, in subjects, a dot.', () => {
-  const { workerProbe, coordinatorProbe, ...names } = natsNames('blue');
+  const { workerProbe, workerDrain, workerUndrain, coordinatorProbe, ...names } = natsNames('blue');
   assert.deepEqual(names, {
     prefix: 'blue',
     livenessBucket: 'blue_workers',
     leadershipBucket: 'blue_coordinators',
     snapshotStream: 'blue_RING',
     snapshotSubject: 'blue.ring.snapshot',
+    appliedSubject: 'blue.ring.applied',
+    recoveryStream: 'blue_RECOVERY',
+    recoverySubject: 'blue.ring.recovery',
     tableStream: 'blue_TABLE',
     tableSubject: 'blue.table.size',
     workerService: 'blue_worker',
@@ -35,6 +42,7 @@ test('A prefix stands before every name, with an underscore or, in subjects, a d
   });
   assert.equal(workerProbe('w'), 'blue.worker.w.probe');
   assert.equal(coordinatorProbe('c'), 'blue.coordinator.c.probe');
+  assert.deepEqual([workerDrain('w'), workerUndrain('w')], ['blue.worker.w.drain', 'blue.worker.w.undrain']);
 });
 
 test('Buckets are found where every KV client looks for them.', () => {

@@ -9,6 +9,7 @@ import {
   noteResize,
   type PlannerContext,
   type PlannerState,
+  planAtMs,
   resolvePublish,
   restorePublished,
   startPlanner,
@@ -20,7 +21,7 @@ const AT = '2026-11-23T10:00:00.000Z';
 const ONES = new Int32Array(8).fill(1);
 
 function context(nowMs: number, workers: readonly string[], weights = ONES): PlannerContext {
-  return { workers, weights, at: AT, nowMs };
+  return { workers, weights, isUnsettled: false, at: AT, nowMs };
 }
 
 function startWith(workers: readonly string[] | null): PlannerState {
@@ -29,6 +30,7 @@ function startWith(workers: readonly string[] | null): PlannerState {
 
 const joined = (worker: string) => ({ kind: 'joined', worker }) as const;
 const gone = (worker: string) => ({ kind: 'left', worker, evidence: 'left' }) as const;
+const dead = (worker: string) => ({ kind: 'left', worker, evidence: 'connection-closed' }) as const;
 
 function publishingOf(state: PlannerState): Snapshot {
   assert.ok(state.publishing, 'something is being published');
@@ -51,7 +53,7 @@ describe('planner: changes become snapshots', () => {
     state = noteMemberChange(state, joined('c'), 110);
     state = noteMemberChange(state, joined('d'), 119);
     assert.deepEqual(advancePlanner(state, context(119, ['a', 'c', 'd'])), { state, effects: [] });
-    assert.equal(state.planAtMs, 120);
+    assert.equal(planAtMs(state, { isUnsettled: false }), 120);
     const step = advancePlanner(state, context(120, ['a', 'c', 'd']));
     const snapshot = publishingOf(step.state);
     assert.deepEqual(step.effects, [{ kind: 'publish-snapshot', snapshot, expectedSequence: 40 }]);
@@ -71,11 +73,35 @@ describe('planner: changes become snapshots', () => {
     );
   });
 
+  it('rows without an owner wait for nothing', () => {
+    const state = noteMemberChange(startWith(['a', 'b']), dead('b'), 100);
+    assert.equal(planAtMs(state, { isUnsettled: false }), 100);
+    const snapshot = publishingOf(advancePlanner(state, context(100, ['a'])).state);
+    assert.deepEqual(snapshot.cause, { kind: 'worker-left', worker: 'b', evidence: 'connection-closed' });
+  });
+
+  it('those who die together become one snapshot: it waits for the suspicions at hand, for 20 ms at most', () => {
+    const state = noteMemberChange(startWith(['a', 'b', 'c']), dead('b'), 100);
+    const unsettled = { ...context(104, ['a', 'c']), isUnsettled: true };
+    assert.deepEqual(advancePlanner(state, unsettled), { state, effects: [] });
+    assert.equal(planAtMs(state, unsettled), 120);
+    const both = noteMemberChange(state, dead('c'), 105);
+    const snapshot = publishingOf(advancePlanner(both, context(105, ['a'])).state);
+    assert.deepEqual(snapshot.cause.others, [{ kind: 'worker-left', worker: 'c', evidence: 'connection-closed' }]);
+    assert.ok(publishingOf(advancePlanner(state, { ...unsettled, nowMs: 120 }).state));
+  });
+
+  it('a change that was being collected is planned with the urgent one', () => {
+    const state = noteMemberChange(noteMemberChange(startWith(['a', 'b']), joined('c'), 100), dead('b'), 105);
+    const snapshot = publishingOf(advancePlanner(state, context(105, ['a', 'c'])).state);
+    assert.deepEqual([snapshot.cause.kind, snapshot.cause.others?.[0]?.kind], ['worker-joined', 'worker-left']);
+  });
+
   it('DESIGN §3: no change, no snapshot', () => {
     let state = noteMemberChange(startWith(['a', 'b']), gone('b'), 0);
     state = noteMemberChange(state, joined('b'), 5);
     const step = advancePlanner(state, context(20, ['a', 'b']));
-    assert.deepEqual(step, { state: { ...state, causes: [], planAtMs: null }, effects: [] });
+    assert.deepEqual(step, { state: { ...state, causes: [], collectingSinceMs: null }, effects: [] });
   });
 
   it('the first snapshot of all is a bootstrap', () => {
@@ -147,7 +173,7 @@ describe('planner: growth hysteresis', () => {
     assert.equal(noteResize(state, many, 0), state);
     const uneven = Int32Array.from([3, 1, 1, 1, 1, 1, 1, 1]);
     const noted = noteResize(state, uneven, 0);
-    assert.deepEqual([noted.causes, noted.planAtMs], [[{ kind: 'table-resized' }], 20]);
+    assert.deepEqual([noted.causes, planAtMs(noted, { isUnsettled: false })], [[{ kind: 'table-resized' }], 20]);
     assert.equal(noteResize(noted, uneven, 5), noted, 'noted once');
     const snapshot = publishingOf(advancePlanner(noted, context(20, ['a', 'b'], uneven)).state);
     assert.deepEqual(snapshot.cause, { kind: 'table-resized' });

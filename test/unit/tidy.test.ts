@@ -21,9 +21,10 @@ const sources = FOLDERS.flatMap((folder) => listFiles(join(ROOT, folder))).map(r
 const PURE = [
   /^shared\/ring\//,
   /^shared\/machine\/machine\.ts$/,
-  /^services\/worker\/(protocol|machine|slice|round|heartbeat|departure|database-clock)\.ts$/,
-  /^services\/coordinator\/(protocol|machine|member|membership|membership-sweep|leadership|planner|table-size|desired-workers)\.ts$/,
-  /^services\/cli\/(audit-log|ring-difference)\.ts$/,
+  /^services\/worker\/(protocol|machine|slice|round|takeover|heartbeat|departure|database-clock)\.ts$/,
+  /^services\/coordinator\/(protocol|machine|member|membership|membership-sweep|leadership|planner|table-size|recovery|desired-workers)\.ts$/,
+  /^services\/cli\/(audit-log|drain-progress|ring-difference)\.ts$/,
+  /^test\/e2e\/(log-lines|watching|handover|findings|psql-table)\.ts$/,
   /^test\/simulation\/random\.ts$/,
   /^bench\/soak\/(gaps|plan|rest|slope|tally)\.ts$/,
 ];

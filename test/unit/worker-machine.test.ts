@@ -141,6 +141,64 @@ describe('worker: snapshots and the fence', () => {
     ]);
   });
 
+  it('tells of a takeover once, when the first tick of what was behind is done, with the ticks an orphan missed', () => {
+    const machine = registered();
+    machine.at(300, snapshot(2, { a: [0, 1, 2, 3] }));
+    machine.at(305, claimed(2, [2, 3], 997));
+    assert.deepEqual(machine.all('tell-applied'), []);
+    const [tick] = machine.all('tick');
+    assert.ok(tick);
+    const before = [
+      { slot: 2, lastTick: 997, rows: 1 },
+      { slot: 3, lastTick: 997, rows: 2 },
+    ];
+    machine.at(309, { ...tick, kind: 'ticked', result: makeTickResult({ stamped: 2, rows: 3, before }) });
+    const order = { epoch: 1, version: 2 };
+    const applied = { worker: 'a', ...order, claimedMs: 5, firstTickMs: 9, slots: 2, rows: 3, missed: 6 };
+    assert.deepEqual(machine.all('tell-applied'), [{ kind: 'tell-applied', applied }]);
+    assert.deepEqual(reports(machine), [{ kind: 'takeover-missed', ring: 2, missed: 6 }]);
+    machine.at(310, { ...tick, kind: 'ticked', result: makeTickResult() });
+    assert.deepEqual(machine.all('tell-applied'), []);
+  });
+
+  it('tells of a takeover at once where nothing was behind, and not at all where it gained nothing', () => {
+    const machine = registered();
+    machine.at(300, snapshot(2, { a: [0, 1, 2], b: [3] }));
+    machine.at(305, claimed(2, [2], 1_000));
+    const [told] = machine.all('tell-applied');
+    assert.deepEqual([told?.applied.claimedMs, told?.applied.firstTickMs], [5, null]);
+    machine.at(400, snapshot(3, { a: [0, 1], b: [2, 3] }));
+    machine.at(405, claimed(3, []));
+    assert.deepEqual(machine.all('tell-applied'), []);
+  });
+
+  it('counts the time that a snapshot waited behind another’s claim', () => {
+    const machine = registered();
+    machine.at(300, snapshot(2, { a: [0, 1, 2], b: [3] }));
+    machine.at(302, snapshot(3, { a: [0, 1, 2, 3] }));
+    machine.at(310, claimed(2, [2], 1_000));
+    machine.at(315, claimed(3, [3], 1_000));
+    const [told] = machine.all('tell-applied');
+    assert.deepEqual([told?.applied.version, told?.applied.claimedMs], [3, 13]);
+  });
+
+  it('tells nothing of a takeover that was refused in part, lost slots at the first tick, or failed to tick', () => {
+    const refused = registered();
+    refused.at(300, snapshot(2, { a: [0, 1, 2, 3] }));
+    refused.at(305, { kind: 'claimed', order: { epoch: 1, version: 2 }, result: makeClaim([2], 1_000, [3]) });
+    assert.deepEqual([refused.all('tell-applied'), refused.state.takeover], [[], null]);
+    for (const isLost of [true, false]) {
+      const machine = registered();
+      machine.at(300, snapshot(2, { a: [0, 1, 2, 3] }));
+      machine.at(305, claimed(2, [2, 3], 997));
+      const [tick] = machine.all('tick');
+      assert.ok(tick);
+      if (isLost) machine.at(309, { ...tick, kind: 'ticked', result: makeTickResult({ lost: [3] }) });
+      else machine.at(309, { ...tick, kind: 'tick-failed', reason: 'away' });
+      assert.deepEqual([machine.all('tell-applied'), machine.state.takeover], [[], null]);
+    }
+  });
+
   it('DESIGN §5: slots lost to a newer owner are never an error: claimed again, counted, the newest read', () => {
     const machine = registered();
     machine.at(1_000, { kind: 'wake' });
@@ -199,6 +257,54 @@ describe('worker: snapshots and the fence', () => {
     machine.at(2_010, { kind: 'ids-read', tick: machine.state.round.lastTick - 1, ids: ['x', 'y', 'z'] });
     machine.at(2_020, { kind: 'ids-read', tick: machine.state.round.lastTick, ids: ['w', 'x', 'y', 'z'] });
     assert.deepEqual(machine.state.round.list, { key: '4:8', ids: ['w', 'x', 'y', 'z'] });
+  });
+});
+
+describe('worker: drained', () => {
+  it('says so at once, in its key and to probes, and stays alive and ready', () => {
+    const machine = registered();
+    machine.at(100, { kind: 'drain-requested' });
+    assert.deepEqual(reports(machine), [{ kind: 'drained' }]);
+    assert.deepEqual(machine.all('renew'), [{ kind: 'renew', value: livenessOf(machine.state) }]);
+    assert.deepEqual([livenessOf(machine.state).state, isReady(machine.state)], ['drained', true]);
+    machine.at(105, { kind: 'renewed' });
+    machine.at(600, { kind: 'wake' });
+    assert.equal(machine.all('renew')[0]?.value.state, 'drained');
+  });
+
+  it('DESIGN §7: ticks what it had until the fence names others, then nothing, though its ticks move on', () => {
+    const machine = registered();
+    machine.at(100, { kind: 'drain-requested' });
+    machine.at(130, snapshot(2, { b: [0, 1, 2, 3] }));
+    machine.at(1_000, { kind: 'wake' });
+    assert.deepEqual(machine.all('tick'), [{ kind: 'tick', lane: 'lingering', tick: 1_001, slots: [0, 1] }]);
+    finishRound(machine, 1_005, { lost: [0, 1] });
+    finishRound(machine, 1_006);
+    machine.at(2_000, { kind: 'wake' });
+    assert.deepEqual(machine.all('tick'), [{ kind: 'tick', lane: 'round', tick: 1_002, slots: [] }]);
+    assert.deepEqual(machine.all('stop'), []);
+  });
+
+  it('undrained says so at once, and takes what the next snapshot gives it', () => {
+    const machine = registered();
+    machine.at(100, { kind: 'drain-requested' });
+    machine.at(101, { kind: 'undrain-requested' });
+    assert.deepEqual(reports(machine), [{ kind: 'undrained' }]);
+    assert.deepEqual(machine.all('renew'), [], 'the renewal under way is waited for');
+    machine.at(105, { kind: 'renewed' });
+    assert.equal(machine.all('renew')[0]?.value.state, 'active');
+    machine.at(130, snapshot(2, { a: [0, 1, 2], b: [3] }));
+    assert.equal(machine.all('claim').length, 1);
+  });
+
+  it('asked twice it does nothing more; leaving is more than being drained', () => {
+    const machine = registered();
+    assert.deepEqual(machine.at(90, { kind: 'undrain-requested' }), []);
+    machine.at(100, { kind: 'drain-requested' });
+    assert.deepEqual(machine.at(101, { kind: 'drain-requested' }), []);
+    machine.at(110, { kind: 'leave-requested' });
+    assert.deepEqual(machine.at(111, { kind: 'undrain-requested' }), []);
+    assert.equal(livenessOf(machine.state).state, 'leaving');
   });
 });
 

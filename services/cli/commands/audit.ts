@@ -10,8 +10,14 @@ const SAMPLE_EVERY_MS = 1_000;
 const ROWS_PER_SECOND = 50_000;
 const PROGRESS_EVERY_MS = 5_000;
 
-/** Watches the table from outside for a while. Exit code 1 when a promise is broken. */
-export async function auditTable(context: CommandContext, args: { readonly seconds: number }): Promise<number> {
+/**
+ * Watches the table from outside for a while, or until the signal ends it: what was seen until then is the result.
+ * Exit code 1 when a promise is broken.
+ */
+export async function auditTable(
+  context: CommandContext,
+  args: { readonly seconds: number; readonly signal: AbortSignal },
+): Promise<number> {
   const { postgres, table, adoption } = await context.adopted();
   const inspection = new Inspection(postgres, table, adoption);
   const log = new AuditLog(isUneven);
@@ -22,7 +28,7 @@ export async function auditTable(context: CommandContext, args: { readonly secon
     const sample = await inspection.sampleRows();
     log.add(sample);
     const nowMs = performance.now();
-    if (nowMs >= endMs) break;
+    if (nowMs >= endMs || args.signal.aborted) break;
     if (nowMs - saidMs >= PROGRESS_EVERY_MS) {
       saidMs = nowMs;
       const { missed, double } = log.result();
@@ -32,11 +38,15 @@ export async function auditTable(context: CommandContext, args: { readonly secon
       );
     }
     const pauseMs = Math.max(SAMPLE_EVERY_MS, (sample.rows.length / ROWS_PER_SECOND) * 1000);
-    await delay(Math.max(0, Math.min(pauseMs, endMs - nowMs)));
+    await pauseFor(Math.max(0, Math.min(pauseMs, endMs - nowMs)), args.signal);
   }
   const result = log.result();
   context.output.result(result, () => describeAudit(result));
   return result.isClean ? 0 : 1;
+}
+
+function pauseFor(ms: number, signal: AbortSignal): Promise<void> {
+  return delay(ms, undefined, { signal }).catch(() => {});
 }
 
 function describeAudit(result: AuditResult): string {

@@ -1,0 +1,71 @@
+import * as z from 'zod';
+import { PHASES, type Phases, type Recovery } from '../ring/recovery.ts';
+import type { Cause } from '../ring/snapshot.ts';
+import type { NatsLink } from './connection.ts';
+import { HistoryStream } from './history-stream.ts';
+
+const KEPT = 256;
+
+const count = z.int().min(0);
+const ms = z.number().min(0).nullable();
+const phases = z.object(
+  Object.fromEntries(PHASES.map((phase) => [phase, ms])) as Record<keyof Phases, typeof ms>,
+) satisfies z.ZodType<Phases>;
+
+/** For people: a cause is shown, and nothing is decided by it. */
+const cause = z.looseObject({ kind: z.string() }) as unknown as z.ZodType<Cause>;
+
+const schema = z.object({
+  epoch: count,
+  version: count,
+  at: z.iso.datetime(),
+  cause,
+  moved: z.object({ slots: count, rows: count, minimumRows: count }),
+  workers: count,
+  slots: count,
+  rows: count,
+  phases,
+  missed: count,
+  isComplete: z.boolean(),
+  missing: z.array(z.string()),
+  slowest: z.string().nullable(),
+});
+
+/** How long each disruption took to mend, for people and dashboards (subject `ring.recovery`): nothing is decided by it. */
+export class RecoveryStream {
+  readonly #stream: HistoryStream;
+
+  private constructor(stream: HistoryStream) {
+    this.#stream = stream;
+  }
+
+  /**
+   * Makes the stream, or brings an existing one to these settings. Waits for JetStream, saying so.
+   * @throws {StreamUnfitError} where waiting cannot help.
+   */
+  static async open(link: NatsLink, options: { readonly replicas?: number } = {}): Promise<RecoveryStream> {
+    const { recoveryStream: name, recoverySubject: subject } = link.names;
+    return new RecoveryStream(await HistoryStream.open(link, { name, subject, keep: KEPT, ...options }));
+  }
+
+  /** True: stored. False: it may be stored or not. Never rejects; over within two seconds. */
+  async publish(recovery: Recovery): Promise<boolean> {
+    const outcome = await this.#stream.publish(new TextEncoder().encode(JSON.stringify(recovery)));
+    return outcome.kind === 'published';
+  }
+
+  /** The last `limit` ones, oldest first, without garbage. @throws when nobody can say. */
+  async history(limit: number): Promise<Recovery[]> {
+    const messages = await this.#stream.history(limit);
+    return messages.map(({ bytes }) => decode(bytes)).filter((recovery) => recovery !== null);
+  }
+}
+
+function decode(bytes: Uint8Array): Recovery | null {
+  try {
+    const parsed = schema.safeParse(JSON.parse(new TextDecoder().decode(bytes)));
+    return parsed.success ? parsed.data : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { type FenceSample, measureHandover } from '../../bench/handover.ts';
+import { drawHistograms } from '../../bench/histogram-picture.ts';
+import type { Measurement } from '../../bench/recovery-measurement.ts';
+import { describeInMarkdown, describeInText, type EventResult } from '../../bench/recovery-report.ts';
+import { binLogarithmically, summarize } from '../../bench/statistics.ts';
+
+describe('bench: statistics', () => {
+  it('a quantile is the measured value of its rank', () => {
+    const values = Array.from({ length: 100 }, (_, index) => 100 - index);
+    assert.deepEqual(summarize(values), { n: 100, p50: 50, p90: 90, p99: 99, max: 100 });
+    assert.deepEqual(summarize([3, 1, 2]), { n: 3, p50: 2, p90: 3, p99: 3, max: 3 });
+    assert.deepEqual(summarize([7]), { n: 1, p50: 7, p90: 7, p99: 7, max: 7 });
+    assert.equal(summarize([]), null);
+  });
+
+  it('bins are equally wide on a logarithmic scale, and lose no value', () => {
+    const bins = binLogarithmically([0, 1, 5, 15, 150, 99_999], { fromMs: 1, toMs: 1_000, perDecade: 1 });
+    assert.deepEqual(
+      bins.map(({ fromMs, toMs, count }) => [Math.round(fromMs), Math.round(toMs), count]),
+      [
+        [1, 10, 3],
+        [10, 100, 1],
+        [100, 1_000, 2],
+      ],
+    );
+  });
+});
+
+describe('bench: handover from outside', () => {
+  const sample = (atMs: number, owners: FenceSample['owners'], lastTicks: readonly number[]) => ({
+    atMs,
+    owners,
+    lastTicks,
+  });
+  const SAMPLES = [
+    sample(90, ['a', 'a', 'b'], [10, 10, 10]),
+    sample(130, ['c', 'a', 'b'], [10, 10, 10]),
+    sample(140, ['c', 'b', 'b'], [11, 10, 11]),
+    sample(150, ['c', 'b', 'b'], [11, 11, 11]),
+  ];
+
+  it('ends with the last orphaned slot’s claim and first tick', () => {
+    const handover = measureHandover(SAMPLES, { atMs: 100, gone: new Set(['a']) });
+    assert.deepEqual(handover, { slots: 2, claimedMs: 40, firstTickMs: 50 });
+  });
+
+  it('without anybody gone counts what changed owner, and only slots that count', () => {
+    assert.deepEqual(measureHandover(SAMPLES, { atMs: 100, gone: null })?.slots, 2);
+    const first = measureHandover(SAMPLES, { atMs: 100, gone: null }, (index) => index === 0);
+    assert.deepEqual(first, { slots: 1, claimedMs: 30, firstTickMs: 40 });
+    assert.equal(
+      measureHandover(SAMPLES, { atMs: 100, gone: null }, (index) => index === 2),
+      null,
+    );
+  });
+
+  it('is none while a slot of the gone is unclaimed, and has no first tick while one is not ticked', () => {
+    const gone = new Set(['a']);
+    assert.equal(measureHandover([], { atMs: 100, gone }), null);
+    assert.equal(measureHandover(SAMPLES.slice(0, 2), { atMs: 100, gone }), null);
+    assert.equal(measureHandover(SAMPLES.slice(0, 3), { atMs: 100, gone })?.firstTickMs, null);
+  });
+});
+
+describe('bench: what is told', () => {
+  const measurement = (handoverMs: number): Measurement => ({
+    handoverMs,
+    firstTickMs: handoverMs + 5,
+    phases: {
+      evidenceToDecided: 25,
+      decidedToPublished: 3,
+      publishedToLastClaim: 8,
+      lastClaimToLastFirstTick: null,
+      total: 36,
+    },
+    isComplete: true,
+    slots: 60,
+    missed: 2,
+    missedTold: 1,
+    missedPerRow: 1,
+    double: 0,
+    movedRows: 60,
+    minimumRows: 60,
+    gapsMs: [2, 3],
+  });
+  const promise = { p50: 60, p99: 250, missedPerRow: '≤ 1' };
+  const result: EventResult = {
+    event: { key: 'kill', title: 'killed & gone', from: 'the signal', promise },
+    measurements: [measurement(50), measurement(70)],
+    failures: ['repetition 3: waited in vain'],
+  };
+  const setting = { workers: 4, coordinators: 2, rows: 240, repeat: 3, machine: 'one', at: 'now' };
+
+  it('stands in the tables: the figures, the promise, and the phases that are known', () => {
+    const page = describeInMarkdown(setting, [result]);
+    assert.match(page, /\| killed & gone \| the signal \| 2 \| 50\.0 \| 70\.0 \| 70\.0 \| 70\.0 \| ≤ 60 \/ ≤ 250 \|/);
+    assert.match(page, /\| killed & gone \| 4 \| 2 \| 1 \| ≤ 1 \| 0 \| 120 \/ 120 \| 0 \| 1 \|/);
+    assert.match(page, /\| total \| 2 \| 36\.0 \|/);
+    assert.doesNotMatch(page, /lastClaimToLastFirstTick/);
+    assert.match(page, /looked at every 2\.0 ms \(p50; p99 3\.0\)/);
+  });
+
+  it('nothing measured is said, not invented', () => {
+    const text = describeInText({ ...result, measurements: [] });
+    assert.match(text, /n 0, handover p50 – p90 – p99 – max – ms/);
+    assert.match(text, /failed: repetition 3: waited in vain/);
+    assert.doesNotMatch(text, /NaN|Infinity/);
+  });
+
+  it('the picture has a bar for what was measured, the promises, and no stray markup', () => {
+    const marks = [{ label: 'promised p99', atMs: 250 }];
+    const picture = drawHistograms('Handover', [{ title: 'killed & gone', valuesMs: [52, 53, 400], marks }]);
+    assert.equal(picture.match(/<title>/g)?.length, 2);
+    assert.match(picture, /killed &amp; gone – n 3, p50 53\.0/);
+    assert.match(picture, /promised p99/);
+    assert.doesNotMatch(picture, /NaN|Infinity/);
+    assert.match(drawHistograms('Empty', [{ title: 'none', valuesMs: [], marks: [] }]), /nothing measured/);
+  });
+});
