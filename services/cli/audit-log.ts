@@ -50,12 +50,13 @@ export interface AuditResult {
 
 interface Track {
   readonly row: AuditedRow;
-  /** The tick that `row.value` includes. */
+  /** Ticks are owed from the one after this on: the slot's last, or the second the row was first seen in where that is later. */
   readonly tick: number;
   readonly missed: number;
   readonly double: number;
   readonly firstValue: number;
-  readonly firstSeconds: number;
+  /** No tick up to this one came after the row was first seen. */
+  readonly firstTick: number;
 }
 
 const LARGEST_INTEGER = 2_147_483_647;
@@ -128,7 +129,7 @@ function begin(row: AuditedRow, sample: AuditSample): Track {
     missed: 0,
     double: 0,
     firstValue: row.value ?? 0,
-    firstSeconds: second,
+    firstTick: Math.max(row.lastTick, second - FRESH_TICKS),
   };
 }
 
@@ -136,12 +137,12 @@ function compare(known: Track, row: AuditedRow, sample: AuditSample): Track {
   const grown = (row.value ?? 0) - (known.row.value ?? 0);
   // Somebody else set the value: what it grew by says nothing.
   if (grown < 0) return { ...begin(row, sample), missed: known.missed, double: known.double };
-  const isFirstTick = row.lastTick <= known.tick;
-  const owed = isFirstTick ? 0 : row.lastTick - known.tick;
-  // A new row's slot may be ticked for the very second it was first seen in.
-  const allowed = known.tick > known.row.lastTick ? owed + 1 : owed;
-  const elapsed = Math.floor(sample.atSeconds) - known.firstSeconds;
-  const beyondClock = Math.max(0, (row.value ?? 0) - known.firstValue - elapsed - 1 - known.double);
+  const owed = Math.max(0, row.lastTick - known.tick);
+  // Not what is owed: a slot first seen standing still may yet be ticked for that second, and for the one before it.
+  const allowed = Math.max(0, row.lastTick - known.row.lastTick);
+  // Workers' estimates of the database's clock may be a little ahead of it.
+  const possible = Math.floor(sample.atSeconds) + 1 - known.firstTick;
+  const beyondClock = (row.value ?? 0) - known.firstValue - possible - known.double;
   return {
     ...known,
     row,

@@ -3,9 +3,11 @@ import { sharedNats } from './nats-server.ts';
 import { freshDatabase, sharedPostgres } from './postgres-server.ts';
 import { eventually, type LogLine, ServiceProcess } from './service-process.ts';
 
+type Environment = Readonly<Record<string, string>>;
+
 /** A whole Notifi-Scaler of real processes, in a database and under a NATS prefix of its own. */
 export class TestSystem {
-  readonly environment: Readonly<Record<string, string>>;
+  readonly environment: Environment;
   readonly databaseUrl: string;
   readonly natsUrl: string;
   readonly prefix: string;
@@ -15,7 +17,7 @@ export class TestSystem {
   private constructor(options: {
     readonly natsUrl: string;
     readonly databaseUrl: string;
-    readonly environment: Readonly<Record<string, string>>;
+    readonly environment: Environment;
     readonly drop: () => Promise<void>;
   }) {
     this.prefix = `t${randomBytes(4).toString('hex')}`;
@@ -31,26 +33,23 @@ export class TestSystem {
     this.#dropDatabase = options.drop;
   }
 
-  /** `natsUrl`: of a server other than the shared one. `environment`: more of it, for every process. */
+  /** `natsUrl`, `postgresUrl`: of servers other than the shared ones. `environment`: more of it, for every process. */
   static async start(
-    options: { readonly natsUrl?: string; readonly environment?: Readonly<Record<string, string>> } = {},
+    options: { readonly natsUrl?: string; readonly postgresUrl?: string; readonly environment?: Environment } = {},
   ): Promise<TestSystem> {
     const natsUrl = options.natsUrl ?? (await sharedNats()).url;
-    const database = await freshDatabase((await sharedPostgres()).url);
+    const database = await freshDatabase(options.postgresUrl ?? (await sharedPostgres()).url);
     const { environment = {} } = options;
     return new TestSystem({ natsUrl, databaseUrl: database.url, environment, drop: () => database.drop() });
   }
 
-  coordinator(
-    id: string,
-    args: readonly string[] = [],
-    environment: Readonly<Record<string, string>> = {},
-  ): ServiceProcess {
+  coordinator(id: string, args: readonly string[] = [], environment: Environment = {}): ServiceProcess {
     return this.#start('services/coordinator/main.ts', ['--coordinator-id', id, ...args], environment);
   }
 
-  worker(id: string, args: readonly string[] = []): ServiceProcess {
-    return this.#start('services/worker/main.ts', ['--worker-id', id, ...args]);
+  /** The environment replaces the system's own where it names the same: a way to a server of its own, another clock. */
+  worker(id: string, args: readonly string[] = [], environment: Environment = {}): ServiceProcess {
+    return this.#start('services/worker/main.ts', ['--worker-id', id, ...args], environment);
   }
 
   /** Runs a command to its end. */
@@ -83,7 +82,7 @@ export class TestSystem {
     await this.#dropDatabase();
   }
 
-  #start(script: string, args: readonly string[], environment: Readonly<Record<string, string>> = {}): ServiceProcess {
+  #start(script: string, args: readonly string[], environment: Environment = {}): ServiceProcess {
     const started = new ServiceProcess(script, args, { ...this.environment, ...environment });
     this.#processes.push(started);
     return started;

@@ -90,6 +90,20 @@ describe('the audit does not mistake', () => {
     assert.deepEqual([result.missed, result.double], [0, 0]);
   });
 
+  test('rows first seen right after an outage: their slots are ticked for the second before, then for that one', () => {
+    const result = audit(
+      sample(SECOND + 8.3, row(10, SECOND)),
+      sample(SECOND + 9.2, row(12, SECOND + 8)),
+      sample(SECOND + 10.2, row(13, SECOND + 9)),
+    );
+    assert.deepEqual([result.missed, result.double], [0, 0]);
+  });
+
+  test('a row first seen late in its round, and last seen early in one', () => {
+    const result = audit(sample(SECOND + 2.1, row(10, SECOND)), sample(SECOND + 9.9, row(19, SECOND + 9)));
+    assert.deepEqual([result.missed, result.double], [0, 0]);
+  });
+
   test('a row that somebody set to another value', () => {
     const result = audit(
       sample(SECOND + 0.5, row(10, SECOND)),

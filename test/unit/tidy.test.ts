@@ -25,6 +25,8 @@ const PURE = [
   /^services\/coordinator\/(protocol|machine|member|membership|membership-sweep|leadership|planner|table-size|recovery|desired-workers)\.ts$/,
   /^services\/cli\/(audit-log|drain-progress|ring-difference)\.ts$/,
   /^test\/e2e\/(log-lines|watching|handover|findings|psql-table)\.ts$/,
+  /^test\/simulation\/random\.ts$/,
+  /^bench\/soak\/(gaps|plan|rest|slope|tally)\.ts$/,
 ];
 /** Validates messages; it reads nothing but its argument. */
 const PURE_MAY_IMPORT = ['zod'];

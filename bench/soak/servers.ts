@@ -1,0 +1,91 @@
+import { pino } from 'pino';
+import type { LocalServer } from '../../services/local/local-server.ts';
+import { startNatsServer } from '../../services/local/nats-server.ts';
+import { findNatsServer } from '../../services/local/nats-server-source.ts';
+import { startPostgres } from '../../services/local/postgres.ts';
+import { describeEnding } from '../../services/local/process.ts';
+
+export interface ServerOutage {
+  readonly how: 'in order' | 'killed';
+  /** Over when it is to be started again. */
+  readonly rest: () => Promise<void>;
+}
+
+type Start = (port: number) => Promise<LocalServer>;
+
+/** A server that is started again and again, on one port and one store. */
+export class SoakServer {
+  readonly name: string;
+  readonly url: string;
+  readonly #start: Start;
+  readonly #onLost: (what: string) => void;
+  #current: LocalServer;
+  /** Outages of one server wait for each other. */
+  #outages: Promise<void> = Promise.resolve();
+  #isEnding = false;
+
+  private constructor(options: {
+    readonly name: string;
+    readonly start: Start;
+    readonly first: LocalServer;
+    readonly onLost: (what: string) => void;
+  }) {
+    this.name = options.name;
+    this.url = options.first.url;
+    this.#start = options.start;
+    this.#onLost = options.onLost;
+    this.#current = options.first;
+    this.#watch();
+  }
+
+  /** `onLost` is told of an end that nobody asked for. */
+  static async nats(dataDir: string, onLost: (what: string) => void): Promise<SoakServer> {
+    const log = pino({ level: 'silent' });
+    const { path: binary } = await findNatsServer({ log });
+    const start: Start = (port) => startNatsServer({ binary, port, dataDir, log });
+    return new SoakServer({ name: 'nats', start, first: await start(0), onLost });
+  }
+
+  static async postgres(dataDir: string, onLost: (what: string) => void): Promise<SoakServer> {
+    const log = pino({ level: 'silent' });
+    const start: Start = (port) => startPostgres({ dataDir, port, log });
+    return new SoakServer({ name: 'postgres', start, first: await start(0), onLost });
+  }
+
+  get pid(): number {
+    return this.#current.pid;
+  }
+
+  /** Resolves when it answers again. */
+  suffer(outage: ServerOutage): Promise<void> {
+    const suffered = this.#outages.then(() => this.#restart(outage));
+    this.#outages = suffered.catch(() => {});
+    return suffered;
+  }
+
+  async stop(): Promise<void> {
+    this.#isEnding = true;
+    await this.#outages;
+    await this.#current.stop();
+  }
+
+  async #restart({ how, rest }: ServerOutage): Promise<void> {
+    if (this.#isEnding) return;
+    const { port } = this.#current;
+    this.#isEnding = true;
+    if (how === 'killed') this.#current.kill();
+    else await this.#current.stop();
+    await this.#current.ended;
+    await rest();
+    this.#current = await this.#start(port);
+    this.#isEnding = false;
+    this.#watch();
+  }
+
+  #watch(): void {
+    const watched = this.#current;
+    void watched.ended.then((ending) => {
+      if (!this.#isEnding && watched === this.#current) this.#onLost(`${this.name} ${describeEnding(ending)}`);
+    });
+  }
+}
