@@ -46,6 +46,7 @@ export function describeInMarkdown(setting: BenchSetting, results: readonly Even
         'most of one row',
         'promise',
         'double ticks',
+        'rings, most',
         'moved rows / minimum',
         'incomplete',
         'failed',
@@ -90,6 +91,7 @@ function costRow({ event, measurements, failures }: EventResult): string[] {
   const told = sum(measurements, ({ missedTold }) => missedTold ?? 0);
   const most = Math.max(0, ...measurements.map(({ missedPerRow }) => missedPerRow));
   const double = sum(measurements, (one) => one.double);
+  const rings = Math.max(0, ...measurements.map((one) => one.rings));
   const moved = sum(measurements, ({ movedRows }) => movedRows);
   const minimum = sum(measurements, ({ minimumRows }) => minimumRows);
   const incomplete = measurements.filter(({ isComplete }) => !isComplete).length;
@@ -99,6 +101,7 @@ function costRow({ event, measurements, failures }: EventResult): string[] {
     most,
     event.promise.missedPerRow,
     double,
+    rings,
     `${moved} / ${minimum}`,
     incomplete,
     failures.length,
