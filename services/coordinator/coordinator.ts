@@ -187,7 +187,7 @@ async function listen(
     () => dispatch({ kind: 'table-lost' }),
   );
   subscribeApplied(link, (received) => {
-    if (received.ok) return dispatch({ kind: 'ring-applied', applied: received.applied });
+    if (received.ok) return dispatch({ kind: 'ring-applied', applied: received.value });
     metrics.rejectedApplied.inc();
     log.warn({ subject: link.names.appliedSubject, reason: received.reason }, "a worker's word was kept out");
   });

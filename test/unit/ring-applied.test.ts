@@ -16,8 +16,8 @@ const read = (value: unknown) => decodeApplied(new TextEncoder().encode(JSON.str
 
 test('What is written is read, with and without a first tick; unknown fields are left out.', () => {
   for (const applied of [APPLIED, { ...APPLIED, firstTickMs: null }]) {
-    assert.deepEqual(decodeApplied(encodeApplied(applied)), { ok: true, applied });
-    assert.deepEqual(read({ ...applied, more: 1 }), { ok: true, applied });
+    assert.deepEqual(decodeApplied(encodeApplied(applied)), { ok: true, value: applied });
+    assert.deepEqual(read({ ...applied, more: 1 }), { ok: true, value: applied });
   }
 });
 
