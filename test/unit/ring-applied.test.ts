@@ -23,7 +23,7 @@ test('What is written is read, with and without a first tick; unknown fields are
 
 test('What is no such message is kept out, with the reason.', () => {
   const bad: readonly [unknown, RegExp][] = [
-    [null, /message: .*object/],
+    [null, /value: .*object/],
     [{ ...APPLIED, worker: 'a.b' }, /worker: expected a worker id/],
     [{ ...APPLIED, version: -1 }, /version/],
     [{ ...APPLIED, missed: 1.5 }, /missed/],
