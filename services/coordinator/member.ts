@@ -15,6 +15,8 @@ export interface MembershipState {
   readonly departed: ReadonlyMap<string, number>;
   /** No silence counts before this: a reconnect, or a gap in our own acknowledgements, made us blind. */
   readonly blindUntilMs: number;
+  /** When more than half were silent together last, ms. */
+  readonly massSilenceAtMs: number;
   readonly sweepAtMs: number;
 }
 

@@ -44,6 +44,7 @@ export function startMembership(
     benched: new Map(),
     departed: new Map(),
     blindUntilMs: nowMs,
+    massSilenceAtMs: Number.NEGATIVE_INFINITY,
     sweepAtMs: nowMs,
   };
   return receiveEntries(state, entries, { startedMs: nowMs, nowMs });

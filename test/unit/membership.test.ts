@@ -183,6 +183,19 @@ describe('membership: silence', () => {
     );
   });
 
+  it('DESIGN §6: of those who were silent together, the last to be heard again keep the TTL that all were given', () => {
+    const members = new Members('a', 'b', 'c');
+    assert.deepEqual(members.sweep(2_100), []);
+    members.hear('b', 2_110);
+    members.hear('c', 2_120);
+    assert.deepEqual(members.sweep(2_130), []);
+    for (const id of ['b', 'c']) members.hear(id, 4_000);
+    assert.deepEqual(
+      members.sweep(4_001).filter(({ kind }) => kind === 'read-key'),
+      [{ kind: 'read-key', worker: 'a' }],
+    );
+  });
+
   it('just half of them silent get no more time, nor does the only one', () => {
     const pair = new Members('a', 'b');
     pair.suspectSilence('a', 2_001);
@@ -196,6 +209,7 @@ describe('membership: silence', () => {
     members.state = restartLeases(members.state, { leaseTtlMs: LEASE_TTL_MS, nowMs: 2_002 });
     assert.deepEqual(members.readKey('a', { entry: null }, 2_003).changes, []);
     assert.deepEqual(members.probe('a', NOBODY, 2_004).effects, [], 'blind: nothing counts');
+    for (const id of ['b', 'c']) members.hear(id, 3_000);
     assert.deepEqual(members.sweep(4_002), []);
     members.suspectSilence('a', 4_027);
   });
