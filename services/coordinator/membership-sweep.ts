@@ -29,6 +29,7 @@ export function sweepMembers(state: MembershipState, timing: MembershipTiming): 
   noteStandstill(members, nowMs);
   // Those who fell silent together are noticed up to a heartbeat apart: who is quiet for most of the TTL counts too.
   const quiet = members.filter((member) => nowMs - member.heardAtMs > QUIET_SHARE * leaseTtlMs);
+  for (const member of quiet) member.quiet ??= { revision: member.revision };
   const isMassSilence = members.length > 1 && quiet.length * 2 > members.length;
   // They come back one by one as well, and are soon less than half: the last of them keep the patience of all.
   const massSilenceAtMs = isMassSilence ? nowMs : state.massSilenceAtMs;

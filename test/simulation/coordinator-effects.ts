@@ -265,7 +265,8 @@ function probe(
   const delayMs = world.delayMs();
   const isThere = target?.isAlive === true && target.isConnected && !world.isCut(target);
   const isSilent = target?.isAlive === true && (target.isFrozen || world.isCut(target));
-  if (!world.reachesNats(asker) || isSilent || delayMs > PROBE_LIMIT_MS) {
+  const isUnheard = !world.reachesNats(asker) || asker.deafTo.has('plain');
+  if (isUnheard || isSilent || delayMs > PROBE_LIMIT_MS) {
     world.timeline.after(PROBE_LIMIT_MS, () => asker.deliver(event({ kind: 'timeout' })));
     return;
   }

@@ -55,11 +55,16 @@ export class GuardChecks {
     throw new Violation(`${coordinator} put ${worker} out needlessly (${evidence}): ${since}`);
   }
 
-  /** Who was cut off with others is given more than one lease only where they were most: with any who came or went it is open. */
+  /**
+   * Who was cut off with others is given more than one lease where they were most, counted from when they were last heard: with
+   * any who came or went, or a coordinator that was hard of hearing before, it is open.
+   */
   #isMassSilenceBlurred(atMs: number): boolean {
-    const { severedMs, workers } = this.#world;
+    const { severedMs, workers, coordinators } = this.#world;
     if (atMs - severedMs.to >= AFTERMATH_MS) return false;
-    return workers.some((worker) => worker.isInTrouble || worker.troubledAtMs > severedMs.from - AFTERMATH_MS);
+    const isBlurring = (node: { readonly isInTrouble: boolean; readonly troubledAtMs: number }) =>
+      node.isInTrouble || node.troubledAtMs > severedMs.from - AFTERMATH_MS;
+    return workers.some(isBlurring) || coordinators.some(isBlurring);
   }
 }
 

@@ -81,7 +81,7 @@ export class SimulatedNode<State, Event, Effect> implements Reachable<Event> {
 
   /** Is something wrong with it, or with its own way to a server, just now? */
   get isInTrouble(): boolean {
-    return this.isFrozen || this.isNatsCut || this.isPostgresCut;
+    return this.isFrozen || this.isNatsCut || this.isPostgresCut || this.deafTo.size > 0;
   }
 
   noteTrouble(): void {

@@ -19,7 +19,8 @@ export const OUTAGES: readonly Fault[] = [
     },
   },
   {
-    name: 'coordinator hears no puts',
+    // The bucket itself can be read all the while, and its watch goes on.
+    name: 'coordinator hears neither puts nor answers to probes',
     longestMs: 8_000,
     begin: (world) => deafen(world, 'plain'),
   },
@@ -57,5 +58,8 @@ function deafen(world: World, way: 'plain' | 'watch'): (() => void) | null {
   if (liveCoordinators.length === 0) return null;
   const coordinator = world.random.pick(liveCoordinators);
   coordinator.deafTo.add(way);
-  return () => void coordinator.deafTo.delete(way);
+  return () => {
+    coordinator.deafTo.delete(way);
+    coordinator.noteTrouble();
+  };
 }

@@ -196,6 +196,19 @@ describe('membership: silence', () => {
     );
   });
 
+  it('DESIGN §6: puts that only the watch tells of speak for a silent worker, once its key is read', () => {
+    const members = new Members('a', 'b', 'c');
+    receiveRevision(members.state, 'a', 4);
+    members.hear('b', 1_300);
+    members.hear('c', 1_300);
+    assert.deepEqual(members.sweep(1_325), []);
+    receiveRevision(members.state, 'a', 7);
+    members.suspectSilence('a', 2_026);
+    assert.deepEqual(members.readKey('a', { entry: makeEntry('a', 7) }, 2_030).effects, cleared('a', 'lease-expired'));
+    members.suspectSilence('a', 4_055);
+    assert.deepEqual(members.readKey('a', { entry: makeEntry('a', 7) }, 4_060).effects, deleteKey('a', 7));
+  });
+
   it('just half of them silent get no more time, nor does the only one', () => {
     const pair = new Members('a', 'b');
     pair.suspectSilence('a', 2_001);
