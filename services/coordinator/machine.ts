@@ -95,7 +95,8 @@ export interface CoordinatorState {
   readonly term: Term | null;
   /** The last term's epoch, to be resumed where nobody led since. */
   readonly lapsedEpoch: number | null;
-  readonly reconnectedAtMs: number;
+  /** When this process connected last, at its start or again; null: before its first step. */
+  readonly connectedAtMs: number | null;
   /** Since when the leader has been known to be gone; null: not known. What the next term's announcement is dated by. */
   readonly leaderLostMs: number | null;
 }
@@ -135,7 +136,7 @@ export function startCoordinator(config: CoordinatorConfig): CoordinatorState {
     isLeaving: false,
     term: null,
     lapsedEpoch: null,
-    reconnectedAtMs: Number.NEGATIVE_INFINITY,
+    connectedAtMs: null,
     leaderLostMs: null,
   };
 }
@@ -153,7 +154,8 @@ export function stepCoordinator(
     'no acknowledgement in time',
   );
   const leaderLostMs = noteLeaderLoss(held.state.leaderLostMs, event, { id: state.config.id, nowMs });
-  const handled = handle({ ...held.state, leaderLostMs }, event, nowMs);
+  const connectedAtMs = state.connectedAtMs ?? nowMs;
+  const handled = handle({ ...held.state, leaderLostMs, connectedAtMs }, event, nowMs);
   const advanced = advance(handled.state, nowMs);
   return {
     state: advanced.state,
@@ -196,7 +198,7 @@ function handle(state: CoordinatorState, event: CoordinatorEvent, nowMs: number)
       return event.attempt === state.officeAttempt ? declineOffice(state, event.reason, nowMs) : only(state);
     case 'reconnected': {
       const leadership = forgetKey(state.leadership, nowMs);
-      const reconnected = { ...state, leadership, reconnectedAtMs: nowMs };
+      const reconnected = { ...state, leadership, connectedAtMs: nowMs };
       return inTerm(reconnected, (term) => unchanged(blind(term, state.config.leaseTtlMs, nowMs)), nowMs);
     }
     case 'leave-requested': {
@@ -420,8 +422,8 @@ function takeOffice(state: CoordinatorState, office: Office, nowMs: number): Cha
     newestRead: { isBusy: false, isStale: false, nextAtMs: nowMs + NEWEST_EVERY_MS },
   };
   const joined = takeMembers(begun, members, nowMs);
-  // Just reconnected, like everybody: who is missing may only be slower than this one.
-  const isBlind = isResumed || nowMs - state.reconnectedAtMs < leaseTtlMs;
+  // Just connected, perhaps with everybody after an outage: who is missing may only be slower than this one.
+  const isBlind = isResumed || nowMs - (state.connectedAtMs ?? nowMs) < leaseTtlMs;
   const term = isBlind ? blind(joined.term, leaseTtlMs, nowMs) : joined.term;
   const announced = isResumed ? null : announceTerm(term.planner, plannerContext(term, state.config, nowMs));
   const report: CoordinatorReport = {

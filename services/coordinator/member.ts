@@ -15,6 +15,8 @@ export interface MembershipState {
   readonly departed: ReadonlyMap<string, number>;
   /** No silence counts before this: a reconnect, or a gap in our own acknowledgements, made us blind. */
   readonly blindUntilMs: number;
+  /** When more than half were silent together last, ms. */
+  readonly massSilenceAtMs: number;
   readonly sweepAtMs: number;
 }
 
@@ -23,6 +25,8 @@ export interface Member {
   /** Of the newest put known to be stored; null: heard only. */
   revision: number | null;
   heardAtMs: number;
+  /** What the bucket's newest put was known to be when the worker had been quiet for most of the TTL; null: it is not quiet. */
+  quiet: { readonly revision: number | null } | null;
   tick: number;
   tickMovedAtMs: number;
   /** It lives, and wants no slots. */
@@ -119,6 +123,7 @@ export function newMember(id: string, nowMs: number): Member {
     id,
     revision: null,
     heardAtMs: nowMs,
+    quiet: null,
     tick: 0,
     tickMovedAtMs: nowMs,
     isDrained: false,
@@ -127,6 +132,12 @@ export function newMember(id: string, nowMs: number): Member {
     isProbing: false,
     suspicion: null,
   };
+}
+
+/** Its lease begins anew. */
+export function renewLease(member: Member, nowMs: number): void {
+  member.heardAtMs = nowMs;
+  member.quiet = null;
 }
 
 export function readKey(state: MembershipState, member: Member, evidence: Evidence): MembershipStep {

@@ -29,8 +29,11 @@ export function sweepMembers(state: MembershipState, timing: MembershipTiming): 
   noteStandstill(members, nowMs);
   // Those who fell silent together are noticed up to a heartbeat apart: who is quiet for most of the TTL counts too.
   const quiet = members.filter((member) => nowMs - member.heardAtMs > QUIET_SHARE * leaseTtlMs);
+  for (const member of quiet) member.quiet ??= { revision: member.revision };
   const isMassSilence = members.length > 1 && quiet.length * 2 > members.length;
-  const patienceMs = isMassSilence ? 2 * leaseTtlMs : leaseTtlMs;
+  // They come back one by one as well, and are soon less than half: the last of them keep the patience of all.
+  const massSilenceAtMs = isMassSilence ? nowMs : state.massSilenceAtMs;
+  const patienceMs = nowMs - massSilenceAtMs < leaseTtlMs ? 2 * leaseTtlMs : leaseTtlMs;
   for (const member of members) {
     if (member.suspicion?.awaits === 'retry' && nowMs >= member.suspicion.retryAtMs) {
       effects.push(...confirmAgain(state, member, member.suspicion.evidence).effects);
@@ -40,7 +43,7 @@ export function sweepMembers(state: MembershipState, timing: MembershipTiming): 
     }
   }
   effects.push(...probeDue(members, nowMs));
-  return { state: { ...state, sweepAtMs: nowMs + SWEEP_EVERY_MS }, effects, changes: [] };
+  return { state: { ...state, massSilenceAtMs, sweepAtMs: nowMs + SWEEP_EVERY_MS }, effects, changes: [] };
 }
 
 /** Those whose turn it is, the longest overdue first: where there are too many for 250 ms, each has its turn all the same. */

@@ -11,6 +11,7 @@ import {
   probeToConfirm,
   readKey,
   removeMember,
+  renewLease,
   retryLater,
   type Suspicion,
   setDrained,
@@ -44,6 +45,7 @@ export function startMembership(
     benched: new Map(),
     departed: new Map(),
     blindUntilMs: nowMs,
+    massSilenceAtMs: Number.NEGATIVE_INFINITY,
     sweepAtMs: nowMs,
   };
   return receiveEntries(state, entries, { startedMs: nowMs, nowMs });
@@ -88,7 +90,7 @@ export function receiveHeartbeat(state: MembershipState, value: Liveness, nowMs:
   if (state.benched.get(value.id) === value.tick) return nothing(state);
   const member = state.members.get(value.id);
   if (member === undefined) return addMember(state, value, nowMs);
-  member.heardAtMs = nowMs;
+  renewLease(member, nowMs);
   const isMoving = value.tick !== member.tick;
   if (isMoving) {
     member.tick = value.tick;
@@ -162,8 +164,8 @@ export function receiveKey(
   if (outcome === 'failed') return retryLater(state, member, nowMs);
   if (outcome.entry === null) return removeMember(state, worker, { evidence, nowMs });
   const { revision } = outcome.entry;
-  // Silence is no renewal heard: a put that we did not know of is one.
-  const isRenewed = evidence === 'lease-expired' && revision !== member.revision;
+  // Silence is no renewal heard: a put that we did not know of is one, also where only the watch has told of it since.
+  const isRenewed = evidence === 'lease-expired' && revision !== (member.quiet ?? member).revision;
   if (isRenewed) return clear(state, member, { revision, nowMs });
   if (evidence === 'connection-closed' && revision !== known) {
     // Put after nobody answered, or told of late: only a key older than the evidence is deleted for it.
@@ -191,7 +193,7 @@ export function receiveDeletion(
 /** Every lease starts anew: after a reconnect, or a gap in our own acknowledgements, silence says nothing. */
 export function restartLeases(state: MembershipState, timing: MembershipTiming): MembershipState {
   for (const member of state.members.values()) {
-    member.heardAtMs = timing.nowMs;
+    renewLease(member, timing.nowMs);
     member.tickMovedAtMs = timing.nowMs;
     member.suspicion = null;
   }
@@ -211,7 +213,7 @@ function clear(
 ): MembershipStep {
   const evidence = member.suspicion?.evidence ?? 'lease-expired';
   member.suspicion = null;
-  member.heardAtMs = found.nowMs;
+  renewLease(member, found.nowMs);
   if (found.revision !== null) member.revision = found.revision;
   return {
     state,

@@ -3,31 +3,30 @@ import { isUneven } from '../../shared/ring/assignment.ts';
 import { PHASES, type Recovery } from '../../shared/ring/recovery.ts';
 import { compareOrder, type Order, sliceOf } from '../../shared/ring/snapshot.ts';
 import type { FenceRecord } from './fake-postgres.ts';
-import type { Eviction, World } from './world.ts';
-
-export class Violation extends Error {}
+import { GuardChecks } from './guard-checks.ts';
+import { Violation } from './violation.ts';
+import type { World } from './world.ts';
 
 /** How far behind the database's clock a slot's last tick may lie once all is quiet, in ticks. */
 const QUIET_LAG_TICKS = 2;
-/** A probe's answer is this old at most, ms: what it found is taken for the present. */
-const ABSENCE_AGE_MS = 100;
 
 /**
  * What must hold after every single step, whatever the faults: no slot is incremented twice for one tick, nor by anyone
  * but its last claimant, no claim is older than the one before, every snapshot that the stream took is ordered, even and minimal,
- * and nobody is put out as disconnected who has put its key since it was there again.
+ * and what the guards promise (`GuardChecks`).
  */
 export class StepChecks {
   readonly #world: World;
   readonly #slots: { order: Order | null; owner: string | null; readonly ticks: Set<number> }[];
   #seenRecords = 0;
   #seenSnapshots = 0;
-  #seenEvictions = 0;
   #seenRecoveries = 0;
   readonly #recovered = new Set<string>();
+  readonly #guards: GuardChecks;
 
   constructor(world: World) {
     this.#world = world;
+    this.#guards = new GuardChecks(world);
     this.#slots = world.postgres.slots.map(() => ({ order: null, owner: null, ticks: new Set() }));
   }
 
@@ -37,11 +36,8 @@ export class StepChecks {
       const record = records[this.#seenRecords];
       if (record !== undefined) this.#checkRecord(record);
     }
-    const { accepted, evictions, recoveries } = this.#world;
-    for (; this.#seenEvictions < evictions.length; this.#seenEvictions += 1) {
-      const eviction = evictions[this.#seenEvictions];
-      if (eviction !== undefined) this.#checkEviction(eviction);
-    }
+    this.#guards.check();
+    const { accepted, recoveries } = this.#world;
     for (; this.#seenSnapshots < accepted.length; this.#seenSnapshots += 1) this.#checkSnapshot(this.#seenSnapshots);
     for (; this.#seenRecoveries < recoveries.length; this.#seenRecoveries += 1) {
       const recovery = recoveries[this.#seenRecoveries];
@@ -83,14 +79,6 @@ export class StepChecks {
         if (slot.ticks.has(record.tick)) throw new Violation(`${who}: incremented twice for tick ${record.tick}`);
         slot.ticks.add(record.tick);
     }
-  }
-
-  #checkEviction({ worker, evidence, putMs }: Eviction): void {
-    const node = this.#world.workers.findLast(({ id }) => id === worker);
-    if (evidence !== 'connection-closed' || node === undefined || !node.isAlive || !node.isConnected) return;
-    if (putMs <= node.presentSinceMs + ABSENCE_AGE_MS) return;
-    const since = `there since ${Math.round(node.presentSinceMs)} ms, its key put at ${Math.round(putMs)} ms`;
-    throw new Violation(`${worker} was put out as disconnected, though ${since}`);
   }
 
   #checkSnapshot(index: number): void {

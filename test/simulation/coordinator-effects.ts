@@ -1,7 +1,14 @@
-import type { CoordinatorEffect, CoordinatorEvent, Office, ProbeAnswer } from '../../services/coordinator/protocol.ts';
+import type {
+  CoordinatorEffect,
+  CoordinatorEvent,
+  CoordinatorReport,
+  Office,
+  ProbeAnswer,
+} from '../../services/coordinator/protocol.ts';
 import { livenessOf } from '../../services/worker/machine.ts';
 import { assertNever } from '../../shared/machine/machine.ts';
 import type { Evidence } from '../../shared/ring/snapshot.ts';
+import type { StreamName } from './fake-nats.ts';
 import type { CoordinatorNode, WorkerNode, World } from './world.ts';
 
 /** A coordinator's effects, performed on the fake servers. */
@@ -9,7 +16,7 @@ export function performCoordinatorEffect(world: World, node: CoordinatorNode, ef
   const { postgres, nats, timeline } = world;
   switch (effect.kind) {
     case 'read-leader':
-      return askNats(world, node, {
+      return askNats(world, node, 'leadership', {
         apply: () => readLeader(world),
         answer: (entry) => ({ kind: 'leader-read', entry }),
         failed: { kind: 'leader-read-failed' },
@@ -17,10 +24,10 @@ export function performCoordinatorEffect(world: World, node: CoordinatorNode, ef
     case 'write-leader':
       return writeLeader(world, node, effect);
     case 'remove-leader':
-      return askNats(world, node, {
+      return askNats(world, node, 'leadership', {
         apply: () => {
           const revision = nats.leadership.delete('leader', { revision: effect.revision, nowMs: timeline.nowMs });
-          if (revision !== null) world.broadcast(world.coordinators, { kind: 'leader-observed', entry: null });
+          if (revision !== null) world.broadcast(world.coordinators, { kind: 'leader-observed', entry: null }, 'watch');
           return revision;
         },
         answer: () => null,
@@ -33,7 +40,7 @@ export function performCoordinatorEffect(world: World, node: CoordinatorNode, ef
     case 'take-office':
       return takeOffice(world, node, effect);
     case 'read-members':
-      return askNats(world, node, {
+      return askNats(world, node, 'liveness', {
         apply: () => readEntries(world),
         answer: (entries) => ({ kind: 'members-read', entries }),
         failed: { kind: 'members-read', entries: null },
@@ -44,15 +51,17 @@ export function performCoordinatorEffect(world: World, node: CoordinatorNode, ef
       return probe(world, node, worker, (answer) => ({ kind: 'worker-probed', worker: effect.worker, answer }), value);
     }
     case 'read-key':
-      return askNats(world, node, {
+      return askNats(world, node, 'liveness', {
         apply: () => readEntries(world).find(({ id }) => id === effect.worker) ?? null,
         answer: (entry) => ({ kind: 'key-read', worker: effect.worker, outcome: { entry } }),
         failed: { kind: 'key-read', worker: effect.worker, outcome: 'failed' },
       });
     case 'delete-key': {
+      noteAct(world, node, effect.kind);
+      const decidedMs = timeline.nowMs;
       const evidence = node.state.term?.membership.members.get(effect.worker)?.suspicion?.evidence ?? null;
-      return askNats(world, node, {
-        apply: () => deleteKey(world, effect, evidence),
+      return askNats(world, node, 'liveness', {
+        apply: () => deleteKey(world, effect, { evidence, decidedMs }),
         answer: (outcome) => ({ kind: 'key-deleted', worker: effect.worker, outcome }),
         failed: { kind: 'key-deleted', worker: effect.worker, outcome: 'failed' },
       });
@@ -70,9 +79,10 @@ export function performCoordinatorEffect(world: World, node: CoordinatorNode, ef
         failed: { kind: 'table-changed', since: effect.since, change: null },
       });
     case 'publish-snapshot':
+      noteAct(world, node, effect.kind);
       return publish(world, node, effect);
     case 'read-newest':
-      return askNats(world, node, {
+      return askNats(world, node, 'ring', {
         apply: () => ({ newest: nats.ring.newest, lastEpoch: postgres.isDown ? null : postgres.lastEpoch }),
         answer: (read) => ({ kind: 'newest-read', ...read }),
         failed: { kind: 'newest-read', newest: null, lastEpoch: null },
@@ -82,8 +92,9 @@ export function performCoordinatorEffect(world: World, node: CoordinatorNode, ef
       return;
     case 'prune-changes':
     case 'publish-size':
-    case 'report':
       return;
+    case 'report':
+      return noteReport(world, node, effect.report);
     case 'stop':
       // What was sent before is on its way; the process is gone.
       node.crash();
@@ -93,14 +104,25 @@ export function performCoordinatorEffect(world: World, node: CoordinatorNode, ef
   }
 }
 
+function noteAct(world: World, node: CoordinatorNode, effect: CoordinatorEffect['kind']): void {
+  const keyPutMs = world.leaderPuts.get(node) ?? Number.NEGATIVE_INFINITY;
+  world.leaderActs.push({ coordinator: node.id, effect, atMs: world.timeline.nowMs, keyPutMs });
+}
+
+function noteReport(world: World, node: CoordinatorNode, report: CoordinatorReport): void {
+  if (report.kind !== 'member-changed' || report.change.kind !== 'left') return;
+  const { worker, evidence } = report.change;
+  world.departures.push({ worker, evidence, coordinator: node.id, atMs: world.timeline.nowMs });
+}
+
 interface Call<Result> {
   readonly apply: () => Result;
   readonly answer: (result: Result) => CoordinatorEvent | null;
   readonly failed: CoordinatorEvent | null;
 }
 
-function askNats<Result>(world: World, node: CoordinatorNode, call: Call<Result>): void {
-  world.request<CoordinatorEvent, Result>(node, { server: 'nats', ...call });
+function askNats<Result>(world: World, node: CoordinatorNode, stream: StreamName | null, call: Call<Result>): void {
+  world.request<CoordinatorEvent, Result>(node, { server: 'nats', ...(stream !== null && { stream }), ...call });
 }
 
 function askPostgres<Result>(world: World, node: CoordinatorNode, call: Call<Result>): void {
@@ -127,13 +149,14 @@ function writeLeader(
 ): void {
   const sentMs = node.nowMs;
   const { id, startedAt } = node.state.config;
-  askNats(world, node, {
+  askNats(world, node, 'leadership', {
     apply: () => {
       const value = { id, epoch: effect.epoch, startedAt };
       const put = { revision: effect.revision, nowMs: world.timeline.nowMs };
       const revision = world.nats.leadership.put('leader', value, put);
       if (revision === null) return { kind: 'refused' } as const;
-      world.broadcast(world.coordinators, { kind: 'leader-observed', entry: { ...value, revision } });
+      world.leaderPuts.set(node, world.timeline.nowMs);
+      world.broadcast(world.coordinators, { kind: 'leader-observed', entry: { ...value, revision } }, 'watch');
       return { kind: 'won', revision } as const;
     },
     answer: (outcome) => ({ kind: 'leader-written', sentMs, outcome }),
@@ -149,7 +172,7 @@ function takeOffice(
 ): void {
   const { postgres, nats } = world;
   const failed: CoordinatorEvent = { kind: 'office-failed', attempt, reason: 'unreachable' };
-  askNats(world, node, {
+  askNats(world, node, 'ring', {
     apply: () => nats.ring.newest,
     answer: (newest) => {
       askPostgres(world, node, {
@@ -166,7 +189,7 @@ function takeOffice(
           };
         },
         answer: (read) => {
-          askNats(world, node, {
+          askNats(world, node, 'liveness', {
             apply: () => readEntries(world),
             answer: (members) => {
               const office: Office = { ...read, newest, members };
@@ -187,13 +210,13 @@ function takeOffice(
 function deleteKey(
   world: World,
   effect: Extract<CoordinatorEffect, { kind: 'delete-key' }>,
-  evidence: Evidence | null,
+  why: { readonly evidence: Evidence | null; readonly decidedMs: number },
 ): 'deleted' | 'changed' {
   const { nowMs } = world.timeline;
   const current = world.nats.liveness.get(effect.worker, nowMs);
   if (current === null) return 'deleted';
   if (world.nats.liveness.delete(effect.worker, { revision: effect.revision, nowMs }) === null) return 'changed';
-  world.evictions.push({ worker: effect.worker, evidence, putMs: current.storedMs });
+  world.evictions.push({ worker: effect.worker, putMs: current.storedMs, ...why });
   world.broadcast(world.coordinators, { kind: 'worker-removed', worker: effect.worker, revision: null });
   return 'deleted';
 }
@@ -207,9 +230,9 @@ function publish(
   const order = { epoch: snapshot.epoch, version: snapshot.version };
   // A stream without a leader: subscribers hear what is not stored, and the publisher hears nothing.
   const isUnheard = world.random.chance(world.weather.dropShare);
-  askNats(world, node, {
+  askNats(world, node, null, {
     apply: () => {
-      if (isUnheard) {
+      if (isUnheard || world.nats.leaderless.has('ring')) {
         world.broadcast(world.workers, { kind: 'snapshot-received', snapshot });
         return 'unheard';
       }
@@ -240,9 +263,10 @@ function probe(
   value: ReturnType<typeof livenessOf> | null,
 ): void {
   const delayMs = world.delayMs();
-  const isThere = target?.isAlive === true && target.isConnected && !target.isNatsCut;
-  const isSilent = target?.isAlive === true && (target.isFrozen || target.isNatsCut);
-  if (!world.reachesNats(asker) || isSilent || delayMs > PROBE_LIMIT_MS) {
+  const isThere = target?.isAlive === true && target.isConnected && !world.isCut(target);
+  const isSilent = target?.isAlive === true && (target.isFrozen || world.isCut(target));
+  const isUnheard = !world.reachesNats(asker) || asker.deafTo.has('plain');
+  if (isUnheard || isSilent || delayMs > PROBE_LIMIT_MS) {
     world.timeline.after(PROBE_LIMIT_MS, () => asker.deliver(event({ kind: 'timeout' })));
     return;
   }

@@ -76,8 +76,12 @@ export class FakeStream {
   }
 }
 
+export type StreamName = 'liveness' | 'leadership' | 'ring';
+
 export interface FakeNats {
   isDown: boolean;
+  /** Streams that have no leader just now: they answer nothing and store nothing. */
+  readonly leaderless: Set<StreamName>;
   readonly liveness: FakeBucket<Liveness>;
   readonly leadership: FakeBucket<{ readonly id: string; readonly epoch: number; readonly startedAt: string }>;
   readonly ring: FakeStream;

@@ -1,15 +1,11 @@
+import type { Fault } from './fault.ts';
+import { OUTAGES } from './outages.ts';
 import type { CoordinatorNode, WorkerNode, World } from './world.ts';
-
-/** A kind of trouble: what begins it, and, where it does not end by itself, what ends it. */
-interface Fault {
-  readonly name: string;
-  begin(world: World): (() => void) | null;
-  readonly longestMs: number;
-}
 
 const QUIET_WEATHER = { dropShare: 0, duplicateShare: 0, longestDelayMs: 5 };
 
 const FAULTS: readonly Fault[] = [
+  ...OUTAGES,
   {
     name: 'storm',
     longestMs: 5_000,
@@ -19,7 +15,11 @@ const FAULTS: readonly Fault[] = [
         duplicateShare: world.random.next() * 0.3,
         longestDelayMs: world.random.pick([20, 200, 1_500]),
       });
-      return () => Object.assign(world.weather, QUIET_WEATHER);
+      world.calmSinceMs = Number.POSITIVE_INFINITY;
+      return () => {
+        Object.assign(world.weather, QUIET_WEATHER);
+        world.calmSinceMs = world.timeline.nowMs;
+      };
     },
   },
   {
@@ -43,7 +43,9 @@ const FAULTS: readonly Fault[] = [
     name: 'worker leaves',
     longestMs: 0,
     begin(world) {
-      pickWorker(world)?.deliver({ kind: 'leave-requested' });
+      const worker = pickWorker(world);
+      worker?.noteTrouble();
+      worker?.deliver({ kind: 'leave-requested' });
       return null;
     },
   },
@@ -111,6 +113,7 @@ const FAULTS: readonly Fault[] = [
       if (worker !== undefined) worker.isPostgresCut = true;
       return () => {
         if (worker !== undefined) worker.isPostgresCut = false;
+        worker?.noteTrouble();
       };
     },
   },
@@ -125,7 +128,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     name: 'freeze coordinator',
-    longestMs: 8_000,
+    longestMs: 12_000,
     begin(world) {
       const coordinator = pickCoordinator(world);
       coordinator?.freeze();
@@ -219,6 +222,7 @@ function cutFromNats(world: World, node: WorkerNode | CoordinatorNode | undefine
   node.isNatsCut = true;
   return () => {
     node.isNatsCut = false;
+    node.noteTrouble();
     world.reconnect(node);
     // Only now, if at all, does the server learn that the former connection is dead.
     tellLate(world, node.id);
@@ -229,6 +233,7 @@ function cutFromNats(world: World, node: WorkerNode | CoordinatorNode | undefine
 function dropConnection(world: World, node: WorkerNode | CoordinatorNode | undefined): (() => void) | null {
   if (node === undefined) return null;
   node.isConnected = false;
+  node.noteTrouble();
   if (world.random.chance(0.5)) world.tellDisconnect(node.id);
   else tellLate(world, node.id);
   return () => world.reconnect(node);

@@ -1,12 +1,17 @@
 import type { StepFunction } from '../../shared/machine/machine.ts';
 import type { Timeline } from './timeline.ts';
 
+/** How an unasked message comes: by a plain subscription, or by a stream's watch. */
+export type Way = 'plain' | 'watch';
+
 /** What the network sees of a process. */
 export interface Reachable<Event> {
   readonly isAlive: boolean;
   readonly isNatsCut: boolean;
   readonly isPostgresCut: boolean;
   readonly isConnected: boolean;
+  /** Messages of these ways do not reach it: a plain subscription's, or a watch's. */
+  readonly deafTo: ReadonlySet<Way>;
   deliver(event: Event): void;
 }
 
@@ -26,8 +31,11 @@ export class SimulatedNode<State, Event, Effect> implements Reachable<Event> {
   isPostgresCut = false;
   /** Its NATS connection is up: false after an outage until it has reconnected. */
   isConnected = true;
+  readonly deafTo = new Set<Way>();
   /** World time of its start, or its last reconnect. */
   presentSinceMs: number;
+  /** World time of its start, or of the last begin or end of a trouble of its own. */
+  troubledAtMs: number;
   readonly #timeline: Timeline;
   readonly #step: StepFunction<State, Event, Effect>;
   readonly #wake: Event;
@@ -60,6 +68,7 @@ export class SimulatedNode<State, Event, Effect> implements Reachable<Event> {
     this.#perform = options.perform;
     this.#onConnectionClosed = options.onConnectionClosed;
     this.presentSinceMs = options.timeline.nowMs;
+    this.troubledAtMs = options.timeline.nowMs;
     this.#timeline = options.timeline;
     this.#clockOffsetMs = options.clockOffsetMs;
     this.#clockRate = options.clockRate;
@@ -68,6 +77,15 @@ export class SimulatedNode<State, Event, Effect> implements Reachable<Event> {
   /** Its own monotonic time. */
   get nowMs(): number {
     return this.#timeline.nowMs * this.#clockRate + this.#clockOffsetMs;
+  }
+
+  /** Is something wrong with it, or with its own way to a server, just now? */
+  get isInTrouble(): boolean {
+    return this.isFrozen || this.isNatsCut || this.isPostgresCut || this.deafTo.size > 0;
+  }
+
+  noteTrouble(): void {
+    this.troubledAtMs = this.#timeline.nowMs;
   }
 
   deliver(event: Event): void {
@@ -94,6 +112,7 @@ export class SimulatedNode<State, Event, Effect> implements Reachable<Event> {
   thaw(): void {
     if (!this.isFrozen) return;
     this.isFrozen = false;
+    this.noteTrouble();
     this.wake();
     for (const event of this.#waiting.splice(0)) this.deliver(event);
   }
@@ -101,6 +120,7 @@ export class SimulatedNode<State, Event, Effect> implements Reachable<Event> {
   crash(): void {
     if (!this.isAlive) return;
     this.isAlive = false;
+    this.noteTrouble();
     this.#waiting.length = 0;
     if (this.isConnected && !this.isNatsCut) this.#onConnectionClosed();
   }

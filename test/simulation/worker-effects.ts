@@ -1,3 +1,4 @@
+import type { CoordinatorEvent } from '../../services/coordinator/protocol.ts';
 import { livenessOf } from '../../services/worker/machine.ts';
 import type { WorkerEffect, WorkerEvent } from '../../services/worker/protocol.ts';
 import { assertNever } from '../../shared/machine/machine.ts';
@@ -22,15 +23,19 @@ export function performWorkerEffect(world: World, node: WorkerNode, effect: Work
       });
     }
     case 'renew':
+      hearUnstored(world, node, { kind: 'worker-heard', value: effect.value });
       return world.request<WorkerEvent, 'renewed' | 'renewal-taken' | 'renewal-failed'>(node, {
         server: 'nats',
+        stream: 'liveness',
         apply: () => renew(world, node, effect.value),
         answer: (kind) => ({ kind }),
         failed: { kind: 'renewal-failed' },
       });
     case 'remove-key':
+      hearUnstored(world, node, { kind: 'worker-removed', worker: node.id, revision: null });
       return world.request<WorkerEvent, boolean>(node, {
         server: 'nats',
+        stream: 'liveness',
         apply: () => removeKey(world, node),
         answer: (removed) => ({ kind: 'key-removed', removed }),
         failed: { kind: 'key-removed', removed: false },
@@ -38,6 +43,7 @@ export function performWorkerEffect(world: World, node: WorkerNode, effect: Work
     case 'read-newest':
       return world.request<WorkerEvent, typeof nats.ring.newest>(node, {
         server: 'nats',
+        stream: 'ring',
         apply: () => nats.ring.newest,
         answer: ({ snapshot }) => ({ kind: 'newest-read', snapshot }),
         failed: { kind: 'newest-failed' },
@@ -97,6 +103,12 @@ function askPostgres<Result>(
   world.request<WorkerEvent, Result>(node, { server: 'postgres', ...call });
 }
 
+/** A bucket's stream without a leader stores nothing, and who listens to its subject hears it all the same. */
+function hearUnstored(world: World, node: WorkerNode, event: CoordinatorEvent): void {
+  if (!world.nats.leaderless.has('liveness') || !world.reachesNats(node)) return;
+  world.broadcast(world.coordinators, event);
+}
+
 /** Makes the key, or renews it where it is mine; another living holder's is left alone. */
 function renew(world: World, node: WorkerNode, value: Liveness): 'renewed' | 'renewal-taken' | 'renewal-failed' {
   const { liveness } = world.nats;
@@ -106,7 +118,7 @@ function renew(world: World, node: WorkerNode, value: Liveness): 'renewed' | 're
   const revision = liveness.put(node.id, value, { revision: current?.revision ?? null, nowMs });
   if (revision === null) return 'renewal-failed';
   world.broadcast(world.coordinators, { kind: 'worker-heard', value });
-  world.broadcast(world.coordinators, { kind: 'worker-stored', worker: node.id, revision });
+  world.broadcast(world.coordinators, { kind: 'worker-stored', worker: node.id, revision }, 'watch');
   return 'renewed';
 }
 
@@ -124,6 +136,7 @@ function checkIdentity(world: World, node: WorkerNode): void {
   const { liveness } = world.nats;
   world.request<WorkerEvent, 'free' | 'held' | 'unclear'>(node, {
     server: 'nats',
+    stream: 'liveness',
     apply: () => {
       const { nowMs } = world.timeline;
       const entry = liveness.get(node.id, nowMs);

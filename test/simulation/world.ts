@@ -5,9 +5,9 @@ import type { WorkerEffect, WorkerEvent } from '../../services/worker/protocol.t
 import type { Recovery } from '../../shared/ring/recovery.ts';
 import type { Evidence, Snapshot } from '../../shared/ring/snapshot.ts';
 import { performCoordinatorEffect } from './coordinator-effects.ts';
-import { FakeBucket, type FakeNats, FakeStream } from './fake-nats.ts';
+import { FakeBucket, type FakeNats, FakeStream, type StreamName } from './fake-nats.ts';
 import { type BrokenFence, FakePostgres } from './fake-postgres.ts';
-import { type Reachable, SimulatedNode } from './node.ts';
+import { type Reachable, SimulatedNode, type Way } from './node.ts';
 import { Random } from './random.ts';
 import { Timeline } from './timeline.ts';
 import { performWorkerEffect } from './worker-effects.ts';
@@ -30,6 +30,25 @@ export interface Eviction {
   readonly evidence: Evidence | null;
   /** When the deleted value had been put. */
   readonly putMs: number;
+  /** When the deletion was sent. */
+  readonly decidedMs: number;
+}
+
+/** A worker that a leader planned without from then on. */
+export interface Departure {
+  readonly worker: string;
+  readonly evidence: Evidence;
+  readonly coordinator: string;
+  readonly atMs: number;
+}
+
+/** Something that only a leader may do. */
+export interface LeaderAct {
+  readonly coordinator: string;
+  readonly effect: CoordinatorEffect['kind'];
+  readonly atMs: number;
+  /** When the bucket last stored this coordinator's key; -Infinity: never. */
+  readonly keyPutMs: number;
 }
 
 export const LEASE_TTL_MS = 2_000;
@@ -50,6 +69,7 @@ export class World {
   readonly postgres: FakePostgres;
   readonly nats: FakeNats = {
     isDown: false,
+    leaderless: new Set(),
     liveness: new FakeBucket(LEASE_TTL_MS),
     leadership: new FakeBucket(LEASE_TTL_MS),
     ring: new FakeStream(),
@@ -60,6 +80,16 @@ export class World {
   /** Every snapshot that the stream accepted, with the weights that its leader knew. */
   readonly accepted: { readonly snapshot: Snapshot; readonly atMs: number }[] = [];
   readonly evictions: Eviction[] = [];
+  readonly departures: Departure[] = [];
+  readonly leaderActs: LeaderAct[] = [];
+  /** When the bucket last stored each coordinator's key. */
+  readonly leaderPuts = new Map<CoordinatorNode, number>();
+  /** Cut from NATS together: the network's trouble, not their own. */
+  readonly severed = new Set<WorkerNode>();
+  /** When they were cut last, and when that ended; Infinity while it lasts. */
+  severedMs = { from: Number.NEGATIVE_INFINITY, to: Number.NEGATIVE_INFINITY };
+  /** When the last storm was over; Infinity while there is one. */
+  calmSinceMs = 0;
   /** Every disruption that a leader summed up. */
   readonly recoveries: Recovery[] = [];
   readonly faults: string[] = [];
@@ -119,7 +149,8 @@ export class World {
         slots: this.slots,
         leaseTtlMs: LEASE_TTL_MS,
         heartbeatMs: HEARTBEAT_MS,
-        wallOffsetMs: 0,
+        // Its wall clock is only for what people read.
+        wallOffsetMs: this.random.pick([0, -3_600_000, 3_600_000]),
       }),
       step: stepCoordinator,
       wake: { kind: 'wake' },
@@ -131,8 +162,13 @@ export class World {
   }
 
   /** May this process reach NATS just now? */
-  reachesNats(node: { readonly isNatsCut: boolean; readonly isConnected: boolean }): boolean {
-    return !this.nats.isDown && !node.isNatsCut && node.isConnected;
+  reachesNats(node: Reachable<never>): boolean {
+    return !this.nats.isDown && !this.isCut(node) && node.isConnected;
+  }
+
+  /** Is the way between this process and NATS, or a stretch that it shares with others, cut? */
+  isCut(node: Reachable<never>): boolean {
+    return node.isNatsCut || (this.severed as ReadonlySet<unknown>).has(node);
   }
 
   delayMs(): number {
@@ -147,13 +183,16 @@ export class World {
     node: Reachable<Event>,
     call: {
       readonly server: 'nats' | 'postgres';
+      /** The stream or bucket asked, if one is. */
+      readonly stream?: StreamName;
       readonly apply: () => Result;
       readonly answer: (result: Result) => Event | null;
       readonly failed: Event | null;
     },
   ): void {
+    const hasLeader = () => call.stream === undefined || !this.nats.leaderless.has(call.stream);
     const isReachable = () =>
-      call.server === 'nats' ? this.reachesNats(node) : !this.postgres.isDown && !node.isPostgresCut;
+      call.server === 'nats' ? this.reachesNats(node) && hasLeader() : !this.postgres.isDown && !node.isPostgresCut;
     const giveUp = () => this.timeline.after(RPC_TIMEOUT_MS, () => deliver(call.failed));
     const deliver = (event: Event | null) => {
       if (event !== null) node.deliver(event);
@@ -168,14 +207,14 @@ export class World {
     });
   }
 
-  /** A message on a plain subject: lost, late, doubled, out of order, as the weather is. */
-  broadcast<Event>(nodes: readonly Reachable<Event>[], event: Event): void {
+  /** A message that nobody asked for: lost, late, doubled, out of order, as the weather is. */
+  broadcast<Event>(nodes: readonly Reachable<Event>[], event: Event, way: Way = 'plain'): void {
     for (const node of nodes) {
       if (!node.isAlive || this.#isLost()) continue;
       const copies = this.random.chance(this.weather.duplicateShare) ? 2 : 1;
       for (let copy = 0; copy < copies; copy += 1) {
         this.timeline.after(this.delayMs(), () => {
-          if (this.reachesNats(node)) node.deliver(event);
+          if (this.reachesNats(node) && !node.deafTo.has(way)) node.deliver(event);
         });
       }
     }
@@ -198,8 +237,22 @@ export class World {
   reconnect(node: WorkerNode | CoordinatorNode): void {
     node.isConnected = true;
     node.presentSinceMs = this.timeline.nowMs;
-    if (node.isNatsCut || this.nats.isDown) return;
+    if (this.isCut(node) || this.nats.isDown) return;
     node.deliver({ kind: 'reconnected' });
+  }
+
+  /** Cuts the stretch of network that these share, until they are joined again. */
+  sever(nodes: readonly WorkerNode[]): void {
+    for (const node of nodes) this.severed.add(node);
+    this.severedMs = { from: this.timeline.nowMs, to: Number.POSITIVE_INFINITY };
+  }
+
+  join(nodes: readonly WorkerNode[]): void {
+    for (const node of nodes) {
+      this.severed.delete(node);
+      this.reconnect(node);
+    }
+    this.severedMs = { ...this.severedMs, to: this.timeline.nowMs };
   }
 
   #isLost(): boolean {

@@ -22,13 +22,19 @@ const orderOf = ({ epoch, version }: Order): Order => ({ epoch, version });
 const RING = makeSnapshotOf({ epoch: 4, version: 7 }, { a: [0, 1, 2, 3], b: [4, 5, 6, 7] });
 const STORED = { newest: { sequence: 30, snapshot: RING }, workers: ['a', 'b'] };
 
+/** One that has been connected for long. */
 function standby() {
+  const started = startCoordinator(makeCoordinatorConfig());
+  return new Harness({ ...started, connectedAtMs: Number.NEGATIVE_INFINITY }, stepCoordinator);
+}
+
+/** Whose process has only just begun. */
+function newcomer() {
   return new Harness(startCoordinator(makeCoordinatorConfig()), stepCoordinator);
 }
 
 /** Wins the vacant key, at 0. */
-function holder() {
-  const machine = standby();
+function holder(machine = standby()) {
   machine.at(0, { kind: 'wake' });
   machine.at(0, { kind: 'leader-read', entry: null });
   machine.at(0, { kind: 'leader-written', sentMs: 0, outcome: { kind: 'won', revision: 1 } });
@@ -268,6 +274,14 @@ describe('coordinator: a term', () => {
     machine.at(3_010, { kind: 'reconnected' });
     assert.equal(machine.all('read-members').length, 1);
     assert.equal(machine.state.term?.membership.blindUntilMs, 5_010);
+  });
+
+  it('DESIGN §6: a process that has just begun accuses nobody for one TTL: all may be on their way back like itself', () => {
+    const machine = holder(newcomer());
+    machine.at(100, { kind: 'office-ready', attempt: 1, office: makeOffice(STORED) });
+    assert.equal(machine.state.term?.membership.blindUntilMs, 2_100);
+    const nobody = { kind: 'worker-probed', worker: 'b', answer: { kind: 'no-responders' } } as const;
+    assert.deepEqual(machine.at(120, nobody), []);
   });
 
   it('DESIGN §6: silence counts only while its own renewals are acknowledged: a gap starts every lease anew', () => {

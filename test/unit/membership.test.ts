@@ -183,6 +183,32 @@ describe('membership: silence', () => {
     );
   });
 
+  it('DESIGN §6: of those who were silent together, the last to be heard again keep the TTL that all were given', () => {
+    const members = new Members('a', 'b', 'c');
+    assert.deepEqual(members.sweep(2_100), []);
+    members.hear('b', 2_110);
+    members.hear('c', 2_120);
+    assert.deepEqual(members.sweep(2_130), []);
+    for (const id of ['b', 'c']) members.hear(id, 4_000);
+    assert.deepEqual(
+      members.sweep(4_001).filter(({ kind }) => kind === 'read-key'),
+      [{ kind: 'read-key', worker: 'a' }],
+    );
+  });
+
+  it('DESIGN §6: puts that only the watch tells of speak for a silent worker, once its key is read', () => {
+    const members = new Members('a', 'b', 'c');
+    receiveRevision(members.state, 'a', 4);
+    members.hear('b', 1_300);
+    members.hear('c', 1_300);
+    assert.deepEqual(members.sweep(1_325), []);
+    receiveRevision(members.state, 'a', 7);
+    members.suspectSilence('a', 2_026);
+    assert.deepEqual(members.readKey('a', { entry: makeEntry('a', 7) }, 2_030).effects, cleared('a', 'lease-expired'));
+    members.suspectSilence('a', 4_055);
+    assert.deepEqual(members.readKey('a', { entry: makeEntry('a', 7) }, 4_060).effects, deleteKey('a', 7));
+  });
+
   it('just half of them silent get no more time, nor does the only one', () => {
     const pair = new Members('a', 'b');
     pair.suspectSilence('a', 2_001);
@@ -196,6 +222,7 @@ describe('membership: silence', () => {
     members.state = restartLeases(members.state, { leaseTtlMs: LEASE_TTL_MS, nowMs: 2_002 });
     assert.deepEqual(members.readKey('a', { entry: null }, 2_003).changes, []);
     assert.deepEqual(members.probe('a', NOBODY, 2_004).effects, [], 'blind: nothing counts');
+    for (const id of ['b', 'c']) members.hear(id, 3_000);
     assert.deepEqual(members.sweep(4_002), []);
     members.suspectSilence('a', 4_027);
   });

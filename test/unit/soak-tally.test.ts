@@ -71,6 +71,14 @@ describe('a gap', () => {
     assert.deepEqual(gapsOf(row(1, 100), row(1, 100), row(2, 105), row(3, 106)), [{ fromSecond: 101, missed: 4 }]);
   });
 
+  it('is not one where a new row’s slot was empty for long', () => {
+    const gaps = new Gaps();
+    const sample = (atSeconds: number, each: ReturnType<typeof row>) => ({ atSeconds, workers: ['a'], rows: [each] });
+    assert.deepEqual(gaps.add(sample(100.5, row(0, 3))), []);
+    assert.deepEqual(gaps.add(sample(101.5, row(1, 101))), []);
+    assert.deepEqual(gaps.add(sample(105.5, row(2, 105))), [{ fromSecond: 102, missed: 3 }]);
+  });
+
   it('is not one where the value was set', () => {
     assert.deepEqual(gapsOf(row(50, 100), row(0, 101), row(1, 102)), []);
   });

@@ -1,0 +1,2 @@
+/** An invariant that did not hold. */
+export class Violation extends Error {}
