@@ -81,10 +81,4 @@ export class MeasuredTable {
     const text = "SELECT (pg_current_wal_insert_lsn() - '0/0')::float8 AS wal";
     return (await this.#session.query<{ wal: number }>({ text })).rows[0]?.wal ?? Number.NaN;
   }
-
-  async readIds(slots: readonly number[]): Promise<string[]> {
-    const text = `SELECT id::text AS id FROM ${quoteTable(NAMES)}
-      WHERE (uuid_hash_extended(id, 0) & ${SLOTS - 1}) = ANY ('{${slots.join(',')}}'::bigint[]) ORDER BY id`;
-    return (await this.#session.query<{ id: string }>({ text })).rows.map(({ id }) => id);
-  }
 }

@@ -29,6 +29,7 @@ export class OurRound {
     log: pino({ level: 'info' }, pino.destination({ dest: '/dev/null', sync: true })),
     metrics: makeWorkerMetrics(new Registry()),
     logIdsMax: 10_000,
+    output: { isBehind: false, hasRoom: true },
   });
   #state: RoundState = NO_ROUND;
 

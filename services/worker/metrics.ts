@@ -56,6 +56,11 @@ export function makeWorkerMetrics(registry: Registry) {
       help: 'Slots re-based after the database clock stepped back',
       registers,
     }),
+    shortenedLists: new Counter({
+      name: `${PREFIX}shortened_lists_total`,
+      help: 'Lists of ids of which only count and checksum were logged, because stdout was slow',
+      registers,
+    }),
     failures: new Counter({
       name: `${PREFIX}failures_total`,
       help: 'Claims and ticks that failed and were tried again',

@@ -1,6 +1,6 @@
 import type { TickResult } from '../../shared/postgres/fence.ts';
 import { type DatabaseClock, databaseMs, isMeasured, monotonicMs } from './database-clock.ts';
-import type { TickLane, WorkerEffect, WorkerReport } from './protocol.ts';
+import type { Ids, TickLane, WorkerEffect, WorkerReport } from './protocol.ts';
 
 /**
  * The second's work: one round of tick statements over the worker's slots, one statement at a time, all carrying the
@@ -43,7 +43,7 @@ interface Chunk {
 
 interface IdList {
   readonly key: string;
-  readonly ids: readonly string[];
+  readonly ids: Ids;
 }
 
 interface Listing {
@@ -141,7 +141,7 @@ export function failTick(state: RoundState, tick: number, nowMs: number): RoundS
 /** The answer to an earlier round's question, or to one about the slice before this, is dropped. */
 export function receiveIds(
   state: RoundState,
-  answer: { readonly tick: number; readonly ids: readonly string[] },
+  answer: { readonly tick: number; readonly ids: Ids },
   context: RoundContext,
 ): RoundStep {
   const { listing } = state;
@@ -251,7 +251,7 @@ function reportMissed(state: RoundState, from: number, due: number, context: Rou
 
 function watching(
   listing: Listing,
-  ids: readonly string[],
+  ids: Ids,
   now: { readonly ring: number; readonly isChanged: boolean; readonly nowMs: number },
 ): WorkerEffect {
   const tookMs = now.nowMs - listing.startedMs;

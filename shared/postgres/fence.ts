@@ -6,6 +6,7 @@ import { CLAIM_TEXT, FENCE_SETTINGS, REBASE_TEXT, readIdsText, tickText, toRange
 import type { Statement } from './session.ts';
 import type { TableNames } from './table.ts';
 import { numberArray } from './types.ts';
+import { UuidList } from './uuid-list.ts';
 
 export interface ClaimResult {
   /** Stamped as the worker's by this call; the last tick includes whatever the old owner had under way. */
@@ -118,9 +119,9 @@ export class Fence {
   }
 
   /** The ids of the slots' rows, in ascending order. */
-  async readIds({ slots }: { readonly slots: readonly number[] }): Promise<string[]> {
+  async readIds({ slots }: { readonly slots: readonly number[] }): Promise<UuidList> {
     const statement = { name: 'fence-read-ids', text: this.#readIdsText, values: [numberArray(slots)] };
-    return (await this.#ask<{ id: string }>('ids', statement)).map(({ id }) => id);
+    return new UuidList((await this.#one<{ ids: Buffer }>('ids', statement)).ids);
   }
 
   /** The database's own clock, epoch ms with its fraction. */
