@@ -43,7 +43,7 @@ try {
   for (const layout of options.layouts.split(',') as Layout[]) {
     for (const rows of options.rows) fullSpeed.push(...(await measureSize(postgres, { rows, layout })));
   }
-  oneHertz.push(...(await measurePaces(postgres)));
+  await measurePaces(postgres);
 } finally {
   await postgres.stop();
 }
@@ -89,11 +89,9 @@ async function measureSize(
   return results;
 }
 
-async function measurePaces(server: BenchPostgres): Promise<OneHertzResult[]> {
-  const results: OneHertzResult[] = [];
-  const sizes = options.hertzRows.filter((rows) => rows > 0);
-  if (sizes.length === 0) return results;
-  for (const rows of sizes) {
+/** Up to the first size whose ticks are missed. One that fails does not take the results before it along. */
+async function measurePaces(server: BenchPostgres): Promise<void> {
+  for (const rows of options.hertzRows.filter((size) => size > 0)) {
     const nats = await openNats();
     const database = await server.createDatabase();
     try {
@@ -107,13 +105,16 @@ async function measurePaces(server: BenchPostgres): Promise<OneHertzResult[]> {
         workers,
         seconds,
       });
-      results.push(result);
+      oneHertz.push(result);
       say(`  missed ${result.missedTicks} ticks of ${rows * seconds}`);
-      if (result.missedTicks > 0) break;
+      if (result.missedTicks > 0) return;
+    } catch (error) {
+      say(`  failed: ${error instanceof Error ? error.message : String(error)}`);
+      process.exitCode = 1;
+      return;
     } finally {
       await nats.stop();
       await database.drop();
     }
   }
-  return results;
 }
