@@ -1,10 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { pino } from 'pino';
 import { startPostgres } from '../../services/local/postgres.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
+import { makeScratchFolder, removeScratchFolder } from './scratch-folder.ts';
 
 export const SILENT = pino({ level: 'silent' });
 
@@ -48,11 +46,11 @@ export function connect(url: string, name: string): Promise<PostgresLink> {
 }
 
 async function startEmbedded() {
-  const dataDir = await mkdtemp(join(tmpdir(), 'notifi-scaler-bench-'));
+  const dataDir = await makeScratchFolder('postgres');
   const server = await startPostgres({ dataDir, port: 0, log: SILENT });
   const stop = async () => {
     await server.stop();
-    await rm(dataDir, { recursive: true, force: true });
+    removeScratchFolder(dataDir);
   };
   return { url: server.url, pid: server.pid, stop };
 }

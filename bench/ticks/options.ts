@@ -6,9 +6,9 @@ export const ticksOptions = {
     flag: 'rows',
     variable: 'BENCH_ROWS',
     describe: 'sizes of the table',
-    default: '1000,100000,1000000',
+    default: '1000,10000,100000,400000,1000000',
   }),
-  workers: numbers({ flag: 'workers', variable: 'BENCH_WORKERS', describe: 'numbers of workers', default: '1,4,16' }),
+  workers: numbers({ flag: 'workers', variable: 'BENCH_WORKERS', describe: 'numbers of workers', default: '4' }),
   layouts: text({
     flag: 'layouts',
     variable: 'BENCH_LAYOUTS',
