@@ -88,7 +88,7 @@ export const NO_ROUND: RoundState = {
  * costs of its own, and one of few rows says little about how long a row takes.
  */
 const CHUNK_MS = 20;
-const LEAST_CHUNK_ROWS = 2_000;
+const LEAST_CHUNK_ROWS = 3_000;
 /** What the newest statement counts in the mean. */
 const NEWEST_SHARE = 0.2;
 

@@ -3,6 +3,7 @@ import type { Order } from '../ring/snapshot.ts';
 import type { Adoption } from './adoption.ts';
 import type { PostgresLink } from './connection.ts';
 import { CLAIM_TEXT, FENCE_SETTINGS, REBASE_TEXT, readIdsText, tickText, toRanges } from './fence-statements.ts';
+import { PruningHold } from './pruning-hold.ts';
 import type { Statement } from './session.ts';
 import type { TableNames } from './table.ts';
 import { numberArray } from './types.ts';
@@ -38,6 +39,8 @@ export interface SlotOwner extends Order {
 }
 
 const CONTROL_LANE = 'control';
+/** That of a worker's rounds. */
+const TICK_LANE = 'tick';
 
 /**
  * Who may write, decided by Postgres alone. Every call is one statement in one short transaction of its own; each may be
@@ -48,11 +51,13 @@ export class Fence {
   readonly #link: PostgresLink;
   readonly #tickText: string;
   readonly #readIdsText: string;
+  readonly #pruning: PruningHold;
 
   constructor(link: PostgresLink, names: TableNames, adoption: Adoption) {
     this.#link = link;
     this.#tickText = tickText(names, adoption.slots);
     this.#readIdsText = readIdsText(names, adoption.slots);
+    this.#pruning = new PruningHold(link);
   }
 
   /**
@@ -81,11 +86,15 @@ export class Fence {
     readonly lane?: string;
   }): Promise<TickResult> {
     const values = [...rangeValues(args.slots), args.worker, args.tick];
-    return this.#one<TickResult & QueryResultRow>(args.lane ?? 'tick', {
-      name: 'fence-tick',
-      text: this.#tickText,
-      values,
-    });
+    const statement = { name: 'fence-tick', text: this.#tickText, values };
+    const lane = args.lane ?? TICK_LANE;
+    if (lane !== TICK_LANE) return this.#one<TickResult & QueryResultRow>(lane, statement);
+    this.#pruning.begin(args.tick);
+    try {
+      return await this.#one<TickResult & QueryResultRow>(lane, statement);
+    } finally {
+      this.#pruning.end();
+    }
   }
 
   /** Sets back to `tick` those of the worker's slots that lie more than two ticks ahead of it. @returns how many. */
