@@ -2,6 +2,7 @@ import { setTimeout as delay, setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { Registry } from 'prom-client';
 import { type HttpServer, json, type Routes, serveHttp } from '../../shared/http/server.ts';
+import { stdoutState } from '../../shared/log/stdout.ts';
 import { Driver } from '../../shared/machine/driver.ts';
 import { connectNats, type NatsLink } from '../../shared/nats/connection.ts';
 import { LivenessBucket } from '../../shared/nats/liveness-bucket.ts';
@@ -105,7 +106,7 @@ async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Prom
           unserve = await serveProbe(link, { role: 'worker', id: config.id, version: VERSION, answer, commands });
         },
         compareClocks: makeClockSkewReport({ log, metrics }),
-        report: makeWorkerReports({ log, metrics, logIdsMax: options.logIdsMax }),
+        report: makeWorkerReports({ log, metrics, logIdsMax: options.logIdsMax, output: stdoutState }),
         reject: keepOut,
         stop: (code, reason) => void end({ code, reason }),
       }),

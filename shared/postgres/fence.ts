@@ -3,9 +3,11 @@ import type { Order } from '../ring/snapshot.ts';
 import type { Adoption } from './adoption.ts';
 import type { PostgresLink } from './connection.ts';
 import { CLAIM_TEXT, FENCE_SETTINGS, REBASE_TEXT, readIdsText, tickText, toRanges } from './fence-statements.ts';
+import { PruningHold } from './pruning-hold.ts';
 import type { Statement } from './session.ts';
 import type { TableNames } from './table.ts';
 import { numberArray } from './types.ts';
+import { UuidList } from './uuid-list.ts';
 
 export interface ClaimResult {
   /** Stamped as the worker's by this call; the last tick includes whatever the old owner had under way. */
@@ -46,7 +48,9 @@ export interface SlotOwner extends Order {
 }
 
 const CONTROL_LANE = 'control';
+/** The claims', and that of the first ticks of what they gained. */
 export const CLAIM_LANE = 'claim';
+/** That of a worker's rounds. */
 export const TICK_LANE = 'tick';
 
 /**
@@ -59,12 +63,14 @@ export class Fence {
   readonly #tickText: string;
   readonly #tickWithBeforeText: string;
   readonly #readIdsText: string;
+  readonly #pruning: PruningHold;
 
   constructor(link: PostgresLink, names: TableNames, adoption: Adoption) {
     this.#link = link;
     this.#tickText = tickText(names, adoption.slots);
     this.#tickWithBeforeText = tickText(names, adoption.slots, { withBefore: true });
     this.#readIdsText = readIdsText(names, adoption.slots);
+    this.#pruning = new PruningHold(link);
   }
 
   /**
@@ -114,7 +120,14 @@ export class Fence {
       args.withBefore === true
         ? { name: 'fence-tick-before', text: this.#tickWithBeforeText, values }
         : { name: 'fence-tick', text: this.#tickText, values };
-    return this.#one<TickResult & QueryResultRow>(args.lane ?? TICK_LANE, statement);
+    const lane = args.lane ?? TICK_LANE;
+    if (lane !== TICK_LANE) return this.#one<TickResult & QueryResultRow>(lane, statement);
+    this.#pruning.begin(args.tick);
+    try {
+      return await this.#one<TickResult & QueryResultRow>(lane, statement);
+    } finally {
+      this.#pruning.end();
+    }
   }
 
   /** Sets back to `tick` those of the worker's slots that lie more than two ticks ahead of it. @returns how many. */
@@ -148,9 +161,9 @@ export class Fence {
   }
 
   /** The ids of the slots' rows, in ascending order. */
-  async readIds({ slots }: { readonly slots: readonly number[] }): Promise<string[]> {
+  async readIds({ slots }: { readonly slots: readonly number[] }): Promise<UuidList> {
     const statement = { name: 'fence-read-ids', text: this.#readIdsText, values: [numberArray(slots)] };
-    return (await this.#ask<{ id: string }>('ids', statement)).map(({ id }) => id);
+    return new UuidList((await this.#one<{ ids: Buffer }>('ids', statement)).ids);
   }
 
   /** The database's own clock, epoch ms with its fraction. */

@@ -106,7 +106,7 @@ function resolveImport(path: string, name: string): string {
 }
 
 function listFiles(folder: string): string[] {
-  const entries = readdirSync(folder, { withFileTypes: true });
+  const entries = readdirSync(folder, { withFileTypes: true }).filter(({ name }) => name !== 'node_modules');
   return entries.flatMap((entry) => {
     const path = join(folder, entry.name);
     if (entry.isDirectory()) return listFiles(path);
