@@ -6,11 +6,11 @@ import { writeFile } from 'node:fs/promises';
 import { arch, cpus, loadavg, platform } from 'node:os';
 import { parseArgs } from 'node:util';
 import { randomNumbers } from '../test/support/assignment-oracle.ts';
-import { Fleet } from './fleet.ts';
-import { drawHistograms, type Histogram } from './histogram-picture.ts';
-import { EVENTS, type RecoveryEvent } from './recovery-events.ts';
-import { type Measurement, measureOnce, pauseAtRandom } from './recovery-measurement.ts';
-import { type BenchSetting, describeInMarkdown, describeInText, type EventResult } from './recovery-report.ts';
+import { EVENTS, type RecoveryEvent } from './recovery/events.ts';
+import { Fleet } from './recovery/fleet.ts';
+import { drawHistograms, type Histogram } from './recovery/histogram-picture.ts';
+import { type Measurement, measureOnce, pauseAtRandom } from './recovery/measurement.ts';
+import { type BenchSetting, describeInMarkdown, describeInText, type EventResult } from './recovery/report.ts';
 
 const COORDINATORS = 2;
 const QUICK_REPEAT = 2;

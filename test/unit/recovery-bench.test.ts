@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { type FenceSample, measureHandover } from '../../bench/handover.ts';
-import { drawHistograms } from '../../bench/histogram-picture.ts';
-import type { Measurement } from '../../bench/recovery-measurement.ts';
-import { describeInMarkdown, describeInText, type EventResult } from '../../bench/recovery-report.ts';
-import { binLogarithmically, summarize } from '../../bench/statistics.ts';
+import { type FenceSample, measureHandover } from '../../bench/recovery/handover.ts';
+import { drawHistograms } from '../../bench/recovery/histogram-picture.ts';
+import type { Measurement } from '../../bench/recovery/measurement.ts';
+import { describeInMarkdown, describeInText, type EventResult } from '../../bench/recovery/report.ts';
+import { binLogarithmically, summarize } from '../../bench/support/statistics.ts';
 
 describe('bench: statistics', () => {
   it('a quantile is the measured value of its rank', () => {

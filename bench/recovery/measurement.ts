@@ -1,12 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { AuditLog } from '../services/cli/audit-log.ts';
-import { isUneven } from '../shared/ring/assignment.ts';
-import { PHASES, type Phases } from '../shared/ring/recovery.ts';
-import { sliceOf } from '../shared/ring/snapshot.ts';
+import { AuditLog } from '../../services/cli/audit-log.ts';
+import { isUneven } from '../../shared/ring/assignment.ts';
+import { PHASES, type Phases } from '../../shared/ring/recovery.ts';
+import { sliceOf } from '../../shared/ring/snapshot.ts';
+import type { RecoveryEvent, Strike } from './events.ts';
 import { FenceWatch } from './fence-watch.ts';
 import type { Fleet, FleetLine } from './fleet.ts';
 import { type Handover, measureHandover } from './handover.ts';
-import type { RecoveryEvent, Strike } from './recovery-events.ts';
 
 /** One repetition of one event. */
 export interface Measurement {

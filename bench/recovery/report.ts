@@ -1,7 +1,7 @@
-import { PHASES } from '../shared/ring/recovery.ts';
-import type { RecoveryEvent } from './recovery-events.ts';
-import type { Measurement } from './recovery-measurement.ts';
-import { type Summary, summarize } from './statistics.ts';
+import { PHASES } from '../../shared/ring/recovery.ts';
+import { type Summary, summarize } from '../support/statistics.ts';
+import type { RecoveryEvent } from './events.ts';
+import type { Measurement } from './measurement.ts';
 
 /** All that is told of one kind of event. Pure. */
 export interface EventResult {

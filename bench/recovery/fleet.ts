@@ -1,22 +1,22 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { pino } from 'pino';
-import { type DataDirectory, openDataDirectory } from '../services/local/data-directory.ts';
-import { fillTable } from '../services/local/fill-table.ts';
-import { type LocalOptions, localOptions } from '../services/local/options.ts';
-import { type RunningProcess, startProcess } from '../services/local/process.ts';
-import { type Servers, startServers } from '../services/local/servers.ts';
-import { listCoordinators, listWorkers } from '../services/local/services.ts';
-import type { Service } from '../services/local/supervisor.ts';
-import { connectNats, type NatsLink } from '../shared/nats/connection.ts';
-import { LivenessBucket } from '../shared/nats/liveness-bucket.ts';
-import { SnapshotStream } from '../shared/nats/snapshot-stream.ts';
-import { readOptions } from '../shared/options/read-options.ts';
-import { type Adoption, readAdoption } from '../shared/postgres/adoption.ts';
-import { connectPostgres, type PostgresLink } from '../shared/postgres/connection.ts';
-import { Fence } from '../shared/postgres/fence.ts';
-import { Inspection } from '../shared/postgres/inspection.ts';
-import { parseTableNames, type TableNames } from '../shared/postgres/table.ts';
-import { compareOrder, type Snapshot, toAssignment } from '../shared/ring/snapshot.ts';
+import { type DataDirectory, openDataDirectory } from '../../services/local/data-directory.ts';
+import { fillTable } from '../../services/local/fill-table.ts';
+import { type LocalOptions, localOptions } from '../../services/local/options.ts';
+import { type RunningProcess, startProcess } from '../../services/local/process.ts';
+import { type Servers, startServers } from '../../services/local/servers.ts';
+import { listCoordinators, listWorkers } from '../../services/local/services.ts';
+import type { Service } from '../../services/local/supervisor.ts';
+import { connectNats, type NatsLink } from '../../shared/nats/connection.ts';
+import { LivenessBucket } from '../../shared/nats/liveness-bucket.ts';
+import { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
+import { readOptions } from '../../shared/options/read-options.ts';
+import { type Adoption, readAdoption } from '../../shared/postgres/adoption.ts';
+import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
+import { Fence } from '../../shared/postgres/fence.ts';
+import { Inspection } from '../../shared/postgres/inspection.ts';
+import { parseTableNames, type TableNames } from '../../shared/postgres/table.ts';
+import { compareOrder, type Snapshot, toAssignment } from '../../shared/ring/snapshot.ts';
 
 /** A log line of a service, with when it was read here. */
 export interface FleetLine {

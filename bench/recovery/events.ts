@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { addRows } from '../shared/postgres/rows.ts';
-import { quoteName, quoteTable, slotExpression } from '../shared/postgres/table.ts';
-import type { CauseKind } from '../shared/ring/snapshot.ts';
-import { sliceOf } from '../shared/ring/snapshot.ts';
+import { addRows } from '../../shared/postgres/rows.ts';
+import { quoteName, quoteTable, slotExpression } from '../../shared/postgres/table.ts';
+import type { CauseKind } from '../../shared/ring/snapshot.ts';
+import { sliceOf } from '../../shared/ring/snapshot.ts';
 import type { Fleet } from './fleet.ts';
 
 /** What was done to the fleet, and when, by this process's clock. */
