@@ -6,11 +6,11 @@ import { writeFile } from 'node:fs/promises';
 import { arch, cpus, loadavg, platform } from 'node:os';
 import { parseArgs } from 'node:util';
 import { randomNumbers } from '../test/support/assignment-oracle.ts';
-import { Fleet } from './fleet.ts';
-import { drawHistograms, type Histogram } from './histogram-picture.ts';
-import { EVENTS, type RecoveryEvent } from './recovery-events.ts';
-import { type Measurement, measureOnce, pauseAtRandom } from './recovery-measurement.ts';
-import { type BenchSetting, describeInMarkdown, describeInText, type EventResult } from './recovery-report.ts';
+import { EVENTS, type RecoveryEvent } from './recovery/events.ts';
+import { Fleet } from './recovery/fleet.ts';
+import { drawHistograms, type Histogram } from './recovery/histogram-picture.ts';
+import { type Measurement, measureOnce, pauseAtRandom } from './recovery/measurement.ts';
+import { type BenchSetting, describeInMarkdown, describeInText, type EventResult } from './recovery/report.ts';
 
 const COORDINATORS = 2;
 const QUICK_REPEAT = 2;
@@ -22,9 +22,10 @@ const HELP = `Measures the time to recover from each kind of disruption, on serv
 Usage: npm run bench:recovery -- [options]
 
   --workers N       workers, at least 2 (4)
-  --rows N          rows, 64 to 1000 (240)
+  --rows N          rows, 64 to 100000 (240)
   --repeat N        repetitions of each event (30)
   --events LIST     some of ${EVENTS.map(({ key }) => key).join(',')} (all)
+  --probes-only     coordinators have no login in NATS' system account
   --quick           ${QUICK_REPEAT} repetitions of each
   --json FILE       all that was measured
   --markdown FILE   tables
@@ -37,6 +38,7 @@ const { values } = parseArgs({
     rows: { type: 'string', default: '240' },
     repeat: { type: 'string' },
     events: { type: 'string' },
+    'probes-only': { type: 'boolean', default: false },
     quick: { type: 'boolean', default: false },
     json: { type: 'string' },
     markdown: { type: 'string' },
@@ -55,13 +57,15 @@ function showHelp(): number {
 async function run(): Promise<number> {
   const events = chooseEvents(values.events);
   const workers = wholeNumber('workers', values.workers, { min: 2, max: 100 });
-  const rows = wholeNumber('rows', values.rows, { min: 64, max: 1_000 });
+  const rows = wholeNumber('rows', values.rows, { min: 64, max: 100_000 });
   const asked = values.repeat ?? (values.quick ? QUICK_REPEAT : 30);
   const repeat = wholeNumber('repeat', String(asked), { min: 1, max: 10_000 });
   const interrupted = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => interrupted.abort());
   say(`starting ${COORDINATORS} coordinators and ${workers} workers for ${rows} rows`);
-  const fleet = await Fleet.start({ workers, coordinators: COORDINATORS, rows }, interrupted.signal);
+  const probesOnly = values['probes-only'];
+  const fleet = await Fleet.start({ workers, coordinators: COORDINATORS, rows, probesOnly }, interrupted.signal);
+  const { natsVersion } = fleet;
   const results: EventResult[] = [];
   try {
     for (const event of events) {
@@ -79,6 +83,7 @@ async function run(): Promise<number> {
     coordinators: COORDINATORS,
     rows,
     repeat,
+    evidence: `nats-server ${natsVersion}, ${probesOnly ? 'probes only' : 'with the system account'}`,
     machine: processor,
     at: new Date().toISOString(),
   };

@@ -8,7 +8,7 @@ import { showOwner } from './commands/owner.ts';
 import { planRing } from './commands/plan.ts';
 import { listRecoveries } from './commands/recoveries.ts';
 import { diffRings, showHistory, showRing, watchRing } from './commands/ring.ts';
-import { changeRows } from './commands/rows.ts';
+import { changeRows, layTable } from './commands/rows.ts';
 import { listWorkers } from './commands/workers.ts';
 import { CommandContext, CommandError, placeContradictions, placeOptions } from './context.ts';
 import { makeOutput } from './output.ts';
@@ -58,6 +58,9 @@ await yargs(process.argv.slice(2))
   )
   .command('rows <change> <count>', 'adds rows to the table, or removes some', withRowChange, (args) =>
     run(args, (context) => changeRows(context, { change: args.change, count: args.count })),
+  )
+  .command('lay', 'lays rows of one slot next to each other; locks the table for seconds', nothing, (args) =>
+    run(args, layTable),
   )
   .command('audit', 'watches the table from outside: missed and double ticks, shares, owners', withSeconds, (args) =>
     run(args, (context) => auditTable(context, { seconds: args.seconds, signal: interrupted.signal })),

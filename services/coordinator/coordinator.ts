@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { Registry } from 'prom-client';
 import { type HttpServer, serveHttp } from '../../shared/http/server.ts';
@@ -22,6 +23,7 @@ import { parseTableNames, type TableNames } from '../../shared/postgres/table.ts
 import { TableWatch } from '../../shared/postgres/table-watch.ts';
 import type { EndOfService } from '../../shared/process/run-service.ts';
 import { VERSION } from '../../shared/process/version.ts';
+import { rehearseHandover } from '../../shared/ring/rehearsal.ts';
 import { type CoordinatorOutside, performCoordinator } from './effects.ts';
 import { type CoordinatorState, startCoordinator, stepCoordinator } from './machine.ts';
 import { type CoordinatorMetrics, makeCoordinatorMetrics } from './metrics.ts';
@@ -63,6 +65,7 @@ export async function runCoordinator(
   const table = parseTableNames(options);
   const request = { names: table, slots: Number(options.slots), log };
   const adoption = await outlastOutages(() => adoptTable(postgres, request), waiting);
+  await rehearseHandover(adoption.slots, setImmediate);
   const link = await connectNats({ ...toNatsConnection(options), name: options.coordinatorId }, waiting);
   return serveUntilEnd(options, { log, metrics, leave, postgres, table, adoption, link, http, seen });
 }
@@ -184,7 +187,7 @@ async function listen(
     () => dispatch({ kind: 'table-lost' }),
   );
   subscribeApplied(link, (received) => {
-    if (received.ok) return dispatch({ kind: 'ring-applied', applied: received.applied });
+    if (received.ok) return dispatch({ kind: 'ring-applied', applied: received.value });
     metrics.rejectedApplied.inc();
     log.warn({ subject: link.names.appliedSubject, reason: received.reason }, "a worker's word was kept out");
   });

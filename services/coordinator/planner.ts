@@ -3,9 +3,9 @@ import { type Cause, compareOrder, makeSnapshot, type Order, type Snapshot } fro
 import type { CoordinatorEffect, MemberChange } from './protocol.ts';
 
 /**
- * When does a change become a snapshot, and which? Changes of one short window become one; while a snapshot is being
- * published, further ones wait for it. Rows without an owner wait for nothing but others that are about to have none: their
- * snapshot comes as soon as no other worker is under suspicion, at the window's end at the latest.
+ * When does a change become a snapshot, and which? Changes that follow each other closely become one; while a snapshot is
+ * being published, further ones wait for it. Rows without an owner wait for nothing but others that are about to have none:
+ * their snapshot comes as soon as no other worker is under suspicion. Nothing waits longer than the window.
  *
  * States: settled (no causes) → collecting (until `planAt`) → publishing → settled.
  * Invariant: `assignment` is what the last published snapshot says; a plan that the stream refused leaves no trace.
@@ -21,6 +21,8 @@ export interface PlannerState {
   readonly causes: readonly Cause[];
   /** When the first of the causes came; null: there is none. */
   readonly collectingSinceMs: number | null;
+  /** When the last of them came. */
+  readonly lastCauseMs: number;
   readonly publishing: Publishing | null;
 }
 
@@ -48,8 +50,10 @@ export interface PlannerStep {
   readonly effects: readonly CoordinatorEffect[];
 }
 
-/** Changes that come together (a rollout, a node's end) become one snapshot. */
-const COALESCE_MS = 20;
+/** Changes that come together (a scale-down, a node's end) become one snapshot, which moves less than several. */
+const WINDOW_MS = 20;
+/** Signals sent at once arrive within a few milliseconds; whoever comes later than this did not come together. */
+const QUIET_MS = 5;
 
 /** A new term. `base` is the assignment found in force; it is published under the term's epoch before all else. */
 export function startPlanner(term: {
@@ -66,6 +70,7 @@ export function startPlanner(term: {
     published: null,
     causes: [],
     collectingSinceMs: null,
+    lastCauseMs: Number.NEGATIVE_INFINITY,
     publishing: null,
   };
 }
@@ -117,8 +122,9 @@ export function advancePlanner(state: PlannerState, context: PlannerContext): Pl
 export function planAtMs(state: PlannerState, { isUnsettled }: Pick<PlannerContext, 'isUnsettled'>): number | null {
   const { collectingSinceMs } = state;
   if (collectingSinceMs === null || state.publishing !== null) return null;
-  const isUrgent = !isUnsettled && state.causes.some(leavesOrphans);
-  return isUrgent ? collectingSinceMs : collectingSinceMs + COALESCE_MS;
+  const atTheLatestMs = collectingSinceMs + WINDOW_MS;
+  if (!state.causes.some(leavesOrphans)) return Math.min(atTheLatestMs, state.lastCauseMs + QUIET_MS);
+  return isUnsettled ? atTheLatestMs : collectingSinceMs;
 }
 
 export function finishPublish(
@@ -161,7 +167,8 @@ export function resolvePublish(
 }
 
 function noteCause(state: PlannerState, cause: Cause, nowMs: number): PlannerState {
-  return { ...state, causes: [...state.causes, cause], collectingSinceMs: state.collectingSinceMs ?? nowMs };
+  const collectingSinceMs = state.collectingSinceMs ?? nowMs;
+  return { ...state, causes: [...state.causes, cause], collectingSinceMs, lastCauseMs: nowMs };
 }
 
 /** Who says that it leaves, or is drained, ticks on until its successors have its slots: nothing is lost by waiting. */

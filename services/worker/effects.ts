@@ -6,7 +6,7 @@ import type { LivenessBucket } from '../../shared/nats/liveness-bucket.ts';
 import { probe } from '../../shared/nats/probe.ts';
 import { publishApplied } from '../../shared/nats/ring-applied.ts';
 import type { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
-import type { Fence } from '../../shared/postgres/fence.ts';
+import { CLAIM_LANE, type Fence, TICK_LANE } from '../../shared/postgres/fence.ts';
 import { describeError } from '../../shared/process/describe-error.ts';
 import type { ClockComparison } from './clock-skew.ts';
 import type { WorkerConfig, WorkerEffect, WorkerEvent, WorkerReport } from './protocol.ts';
@@ -136,7 +136,7 @@ async function claim(
 ): Promise<WorkerEvent> {
   const { order, slots } = effect;
   try {
-    const result = await fence.claim({ worker: config.id, ...order, slots, lane: 'claim' });
+    const result = await fence.claim({ worker: config.id, ...order, slots });
     return { kind: 'claimed', order, result };
   } catch (error) {
     return { kind: 'claim-failed', order, reason: describeError(error) };
@@ -151,7 +151,7 @@ async function tick(
   const { slots, lane } = effect;
   // Gained slots go by the claims' connection: they must not wait behind the round under way.
   const isGained = lane === 'gained';
-  const connection = isGained ? 'claim' : 'tick';
+  const connection = isGained ? CLAIM_LANE : TICK_LANE;
   const ask = { worker: config.id, tick: effect.tick, slots, lane: connection, withBefore: isGained };
   try {
     const result = await fence.tick(ask);

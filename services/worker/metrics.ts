@@ -61,6 +61,11 @@ export function makeWorkerMetrics(registry: Registry) {
       help: "This host's clock less the database's",
       registers,
     }),
+    shortenedLists: new Counter({
+      name: `${PREFIX}shortened_lists_total`,
+      help: 'Lists of ids of which only count and checksum were logged, because stdout was slow',
+      registers,
+    }),
     failures: new Counter({
       name: `${PREFIX}failures_total`,
       help: 'Claims and ticks that failed and were tried again',

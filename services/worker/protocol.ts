@@ -21,6 +21,9 @@ export interface WorkerConfig {
 /** Which statement a tick belongs to: the second's round, slots just gained, or slots given away but not yet taken. */
 export type TickLane = 'round' | 'gained' | 'lingering';
 
+/** Ascending. Texts are made of those that are printed, and of no others. */
+export type Ids = Pick<readonly string[], 'length' | 'slice'>;
+
 export type WorkerEvent =
   | { readonly kind: 'wake' }
   | { readonly kind: 'identity-checked'; readonly outcome: 'free' | 'held' | 'unclear' }
@@ -51,7 +54,7 @@ export type WorkerEvent =
     }
   | { readonly kind: 'rebased'; readonly slots: number }
   /** Tick: of the round that asked. */
-  | { readonly kind: 'ids-read'; readonly tick: number; readonly ids: readonly string[] }
+  | { readonly kind: 'ids-read'; readonly tick: number; readonly ids: Ids }
   | { readonly kind: 'ids-failed'; readonly tick: number }
   | { readonly kind: 'owned-read'; readonly slots: readonly number[] | null }
   | { readonly kind: 'reconnected' }
@@ -83,7 +86,7 @@ export type WorkerReport =
       readonly kind: 'watching';
       readonly tick: number;
       readonly ring: number;
-      readonly ids: readonly string[];
+      readonly ids: Ids;
       readonly isChanged: boolean;
       readonly tookMs: number;
     }

@@ -1,33 +1,19 @@
-import { createHash } from 'node:crypto';
-import type { Logger } from 'pino';
 import { assertNever } from '../../shared/machine/machine.ts';
 import { describeCause } from '../../shared/ring/snapshot.ts';
-import type { WorkerMetrics } from './metrics.ts';
 import type { WorkerReport } from './protocol.ts';
-
-/** Container runtimes split longer lines; an id with its quotes and comma takes 39 bytes. */
-const LINE_BYTES = 16 * 1024;
-const ENVELOPE_BYTES = 512;
-const ID_BYTES = 39;
-export const IDS_PER_LINE = Math.floor((LINE_BYTES - ENVELOPE_BYTES) / ID_BYTES);
-
-export interface ReportOptions {
-  readonly log: Logger;
-  readonly metrics: WorkerMetrics;
-  /** Longer lists are printed when they change; between changes only their count and checksum. */
-  readonly logIdsMax: number;
-}
+import { IDS_PER_LINE, type WatchingLineOptions, WatchingLines } from './watching-lines.ts';
 
 /** Turns what the machine reports into log lines (DESIGN §8) and metrics. */
-export function makeWorkerReports(options: ReportOptions): (report: WorkerReport) => void {
+export function makeWorkerReports(options: WatchingLineOptions): (report: WorkerReport) => void {
   const { log, metrics } = options;
+  const lines = new WatchingLines(options);
   return (report) => {
     switch (report.kind) {
       case 'watching':
         metrics.tick.set(report.tick);
         metrics.rows.set(report.ids.length);
         metrics.roundSeconds.observe(report.tookMs / 1000);
-        return logWatching(options, report);
+        return lines.print(report);
       case 'ring-applied':
         metrics.ring.set(report.snapshot.version);
         metrics.applySeconds.observe(report.tookMs / 1000);
@@ -85,30 +71,4 @@ export function makeWorkerReports(options: ReportOptions): (report: WorkerReport
         return assertNever(report);
     }
   };
-}
-
-function logWatching(options: ReportOptions, report: Extract<WorkerReport, { kind: 'watching' }>): void {
-  const { log, logIdsMax } = options;
-  const { ids, tick, ring } = report;
-  const count = ids.length;
-  if (count > logIdsMax && !report.isChanged) {
-    return log.info({ tick, ring, count, checksum: checksumOf(ids) }, 'watching');
-  }
-  if (count <= IDS_PER_LINE) return log.info({ tick, ring, count, ids }, 'watching');
-  const parts = Math.ceil(count / IDS_PER_LINE);
-  for (let part = 1; part <= parts; part += 1) {
-    const slice = ids.slice((part - 1) * IDS_PER_LINE, part * IDS_PER_LINE);
-    log.info({ tick, ring, count, part, parts, ids: slice }, 'watching');
-  }
-}
-
-/** The lists are frozen once read, so each is hashed once however often it is printed. */
-const checksums = new WeakMap<readonly string[], string>();
-
-function checksumOf(ids: readonly string[]): string {
-  const known = checksums.get(ids);
-  if (known !== undefined) return known;
-  const checksum = createHash('sha256').update(ids.join('\n')).digest('hex').slice(0, 16);
-  checksums.set(ids, checksum);
-  return checksum;
 }

@@ -1,6 +1,6 @@
 import type { TickResult } from '../../shared/postgres/fence.ts';
 import { type DatabaseClock, databaseMs, isMeasured, monotonicMs } from './database-clock.ts';
-import type { TickLane, WorkerEffect, WorkerReport } from './protocol.ts';
+import type { Ids, TickLane, WorkerEffect, WorkerReport } from './protocol.ts';
 
 /**
  * The second's work: one round of tick statements over the worker's slots, one statement at a time, all carrying the
@@ -18,6 +18,8 @@ export interface RoundState {
   readonly round: Round | null;
   readonly list: IdList | null;
   readonly listing: Listing | null;
+  /** How long a row of a tick statement takes of late; null: not measured yet. */
+  readonly msPerRow: number | null;
   /** Since when slots of mine have lain ahead of the database's clock, ms; null: none. */
   readonly aheadSinceMs: number | null;
 }
@@ -25,6 +27,8 @@ export interface RoundState {
 interface Round {
   readonly tick: number;
   readonly startedMs: number;
+  /** When the statement under way was sent. */
+  readonly sentMs: number;
   readonly chunks: readonly Chunk[];
   readonly next: number;
   readonly retryAtMs: number | null;
@@ -43,7 +47,7 @@ interface Chunk {
 
 interface IdList {
   readonly key: string;
-  readonly ids: readonly string[];
+  readonly ids: Ids;
 }
 
 interface Listing {
@@ -75,8 +79,18 @@ export const NO_ROUND: RoundState = {
   round: null,
   list: null,
   listing: null,
+  msPerRow: null,
   aheadSinceMs: null,
 };
+
+/**
+ * A statement holds its slots' locks, which claims wait for, and holds pruning back: so it is to be short. But every one has
+ * costs of its own, and one of few rows says little about how long a row takes.
+ */
+const CHUNK_MS = 20;
+const LEAST_CHUNK_ROWS = 3_000;
+/** What the newest statement counts in the mean. */
+const NEWEST_SHARE = 0.2;
 
 const RETRY_FIRST_MS = 50;
 const RETRY_LONGEST_MS = 1000;
@@ -91,7 +105,7 @@ export function advanceRound(state: RoundState, context: RoundContext): RoundSte
   const { round } = state;
   if (round !== null) {
     if (round.retryAtMs === null || context.nowMs < round.retryAtMs) return { state, effects: [] };
-    if (due <= round.tick) return sendNext(state, { ...round, retryAtMs: null });
+    if (due <= round.tick) return sendNext(state, { ...round, retryAtMs: null }, context.nowMs);
     // The failed round's second is over: what it did not reach is missed.
     return beginRound(reportMissed(state, round.tick, due, context));
   }
@@ -100,7 +114,7 @@ export function advanceRound(state: RoundState, context: RoundContext): RoundSte
   return beginRound(reportMissed(state, state.lastTick + 1, due, context));
 
   function beginRound(before: RoundStep): RoundStep {
-    const began = sendNext(before.state, makeRound(due ?? 0, before.state, context));
+    const began = sendNext(before.state, makeRound(due ?? 0, before.state, context), context.nowMs);
     return { state: began.state, effects: [...before.effects, ...began.effects] };
   }
 }
@@ -127,8 +141,9 @@ export function finishTick(
           exhaustedCount: round.exhaustedCount + result.exhaustedCount,
           ahead: [...round.ahead, ...result.ahead],
         };
-  if (counted.next < counted.chunks.length) return sendNext(state, counted);
-  return endRound({ ...state, round: null, lastTick: counted.tick, rows: counted.rows }, counted, context);
+  const timed = { ...state, msPerRow: timeRow(state, round, { rows: result.rows, nowMs: context.nowMs }) };
+  if (counted.next < counted.chunks.length) return sendNext(timed, counted, context.nowMs);
+  return endRound({ ...timed, round: null, lastTick: counted.tick, rows: counted.rows }, counted, context);
 }
 
 export function failTick(state: RoundState, tick: number, nowMs: number): RoundState {
@@ -141,7 +156,7 @@ export function failTick(state: RoundState, tick: number, nowMs: number): RoundS
 /** The answer to an earlier round's question, or to one about the slice before this, is dropped. */
 export function receiveIds(
   state: RoundState,
-  answer: { readonly tick: number; readonly ids: readonly string[] },
+  answer: { readonly tick: number; readonly ids: Ids },
   context: RoundContext,
 ): RoundStep {
   const { listing } = state;
@@ -173,14 +188,17 @@ export function dueTick(context: Pick<RoundContext, 'clock' | 'phaseMs' | 'nowMs
 }
 
 function makeRound(tick: number, state: RoundState, context: RoundContext): Round {
-  const chunks: Chunk[] = chunkSlots(context.slots, Math.max(state.rows, context.expectedRows), context.chunkRows).map(
-    (slots) => ({ lane: 'round', slots }),
-  );
+  const rows = Math.max(state.rows, context.expectedRows);
+  const chunks: Chunk[] = chunkSlots(context.slots, rows, chunkRowsFor(state, context.chunkRows)).map((slots) => ({
+    lane: 'round',
+    slots,
+  }));
   // Before the slice: whoever is to have these rows may have died, and their tick must not wait for it.
   if (context.lingering.length > 0) chunks.unshift({ lane: 'lingering', slots: context.lingering });
   return {
     tick,
     startedMs: context.nowMs,
+    sentMs: context.nowMs,
     chunks,
     next: 0,
     retryAtMs: null,
@@ -193,6 +211,22 @@ function makeRound(tick: number, state: RoundState, context: RoundContext): Roun
   };
 }
 
+/** At most `most`; fewer where as many have lately taken longer than a statement should. */
+function chunkRowsFor({ msPerRow }: RoundState, most: number): number {
+  if (msPerRow === null) return most;
+  return Math.min(most, Math.max(LEAST_CHUNK_ROWS, Math.floor(CHUNK_MS / msPerRow)));
+}
+
+function timeRow(
+  state: RoundState,
+  round: Round,
+  done: { readonly rows: number; readonly nowMs: number },
+): number | null {
+  if (done.rows < LEAST_CHUNK_ROWS / 2) return state.msPerRow;
+  const newest = (done.nowMs - round.sentMs) / done.rows;
+  return state.msPerRow === null ? newest : state.msPerRow + (newest - state.msPerRow) * NEWEST_SHARE;
+}
+
 /** At least one chunk, also of no slots: a round always asks Postgres, so a tick done proves that Postgres answers. */
 function chunkSlots(slots: readonly number[], rows: number, chunkRows: number): (readonly number[])[] {
   const count = Math.max(1, Math.min(slots.length, Math.ceil(rows / chunkRows)));
@@ -201,11 +235,11 @@ function chunkSlots(slots: readonly number[], rows: number, chunkRows: number): 
   );
 }
 
-function sendNext(state: RoundState, round: Round): RoundStep {
+function sendNext(state: RoundState, round: Round, nowMs: number): RoundStep {
   const chunk = round.chunks[round.next];
   if (chunk === undefined) throw new Error(`round ${round.tick} has no chunk ${round.next}`);
   return {
-    state: { ...state, round },
+    state: { ...state, round: { ...round, sentMs: nowMs } },
     effects: [{ kind: 'tick', lane: chunk.lane, tick: round.tick, slots: chunk.slots }],
   };
 }
@@ -251,7 +285,7 @@ function reportMissed(state: RoundState, from: number, due: number, context: Rou
 
 function watching(
   listing: Listing,
-  ids: readonly string[],
+  ids: Ids,
   now: { readonly ring: number; readonly isChanged: boolean; readonly nowMs: number },
 ): WorkerEffect {
   const tookMs = now.nowMs - listing.startedMs;

@@ -1,7 +1,8 @@
-import { setTimeout as delay } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { Registry } from 'prom-client';
 import { type HttpServer, json, type Routes, serveHttp } from '../../shared/http/server.ts';
+import { stdoutState } from '../../shared/log/stdout.ts';
 import { Driver } from '../../shared/machine/driver.ts';
 import { connectNats, type NatsLink } from '../../shared/nats/connection.ts';
 import { LivenessBucket } from '../../shared/nats/liveness-bucket.ts';
@@ -17,6 +18,7 @@ import { outlastOutages } from '../../shared/postgres/patience.ts';
 import { parseTableNames, type TableNames } from '../../shared/postgres/table.ts';
 import type { EndOfService } from '../../shared/process/run-service.ts';
 import { VERSION } from '../../shared/process/version.ts';
+import { rehearseHandover } from '../../shared/ring/rehearsal.ts';
 import { makeClockSkewReport } from './clock-skew.ts';
 import { performWorker } from './effects.ts';
 import { isReady, livenessOf, startWorker, stepWorker, type WorkerState } from './machine.ts';
@@ -50,8 +52,12 @@ export async function runWorker(options: WorkerOptions, log: Logger, leave: Abor
   );
   const table = parseTableNames(options);
   const adoption = await waitForAdoption(postgres, table, waiting);
+  const fence = new Fence(postgres, table, adoption);
+  // All that a handover needs is ready before the liveness key says that slots may come.
+  await outlastOutages(() => fence.warm(options.workerId), waiting);
+  await rehearseHandover(adoption.slots, setImmediate);
   const link = await connectNats({ ...toNatsConnection(options), name: options.workerId }, waiting);
-  return serveUntilEnd(options, { log, metrics, leave, postgres, table, adoption, link, http, seen });
+  return serveUntilEnd(options, { log, metrics, leave, postgres, fence, adoption, link, http, seen });
 }
 
 interface Surroundings {
@@ -59,7 +65,7 @@ interface Surroundings {
   readonly metrics: WorkerMetrics;
   readonly leave: AbortSignal;
   readonly postgres: PostgresLink;
-  readonly table: TableNames;
+  readonly fence: Fence;
   readonly adoption: Adoption;
   readonly link: NatsLink;
   readonly http: HttpServer;
@@ -92,7 +98,7 @@ async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Prom
         link,
         liveness,
         snapshots,
-        fence: new Fence(postgres, around.table, adoption),
+        fence: around.fence,
         slots: adoption.slots,
         serveProbe: async () => {
           const answer = () => livenessOf(driver.state);
@@ -100,7 +106,7 @@ async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Prom
           unserve = await serveProbe(link, { role: 'worker', id: config.id, version: VERSION, answer, commands });
         },
         compareClocks: makeClockSkewReport({ log, metrics }),
-        report: makeWorkerReports({ log, metrics, logIdsMax: options.logIdsMax }),
+        report: makeWorkerReports({ log, metrics, logIdsMax: options.logIdsMax, output: stdoutState }),
         reject: keepOut,
         stop: (code, reason) => void end({ code, reason }),
       }),

@@ -1,6 +1,7 @@
 import type { Level, Logger, LoggerOptions } from 'pino';
 import { pino } from 'pino';
 import { loadPrettifier, wantsPretty } from './pretty.ts';
+import { openStdout } from './stdout.ts';
 
 export interface LogOptions {
   readonly level: Level | 'silent';
@@ -9,11 +10,12 @@ export interface LogOptions {
 }
 
 /**
- * Writes to stdout, synchronously, so that the last line before an exit is never lost: JSON, or for people on a
- * terminal or with LOG_FORMAT=pretty (LOG_FORMAT=json: never). A reader that goes away ends the logging, not the service.
+ * Writes to stdout, at once where there is room, so that the last line before an exit is not lost: JSON, or for people on a
+ * terminal or with LOG_FORMAT=pretty (LOG_FORMAT=json: never). A reader that goes away ends the logging, not the service; one
+ * that stands still costs lines, which are counted, but never makes the service wait.
  */
 export function makeLogger(options: LogOptions): Logger {
-  const stdout = pino.destination({ dest: 1, sync: true });
+  const stdout = openStdout((lines) => log.warn({ lines }, 'stdout was too slow: log lines were dropped'));
   const prettify = wantsPretty(process.env, process.stdout.isTTY) ? loadPrettifier() : null;
   const settings: LoggerOptions = {
     level: options.level,
@@ -22,7 +24,8 @@ export function makeLogger(options: LogOptions): Logger {
     formatters: { level: (label) => ({ level: label }) },
     hooks: { logMethod: putMessageFirst },
   };
-  return prettify === null ? pino(settings, stdout) : pino(settings, { write: (line) => stdout.write(prettify(line)) });
+  const log = pino(settings, { write: (line) => stdout.write(prettify === null ? line : prettify(line)) });
+  return log;
 }
 
 /** pino writes a line's message after its fields; as the first of the fields it comes where a person looks for it. */

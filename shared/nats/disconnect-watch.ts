@@ -7,6 +7,7 @@
  */
 import type { Logger } from 'pino';
 import * as z from 'zod';
+import { decodeOrNull } from '../message/decode-message.ts';
 import { describeError } from '../process/describe-error.ts';
 import { connectNats, type NatsLink, type NatsOptions } from './connection.ts';
 import { deliver } from './deliver.ts';
@@ -23,6 +24,7 @@ const SUBJECT = '$SYS.ACCOUNT.*.DISCONNECT';
 /** Answered in the system account only, by every server. */
 const SERVERS_SUBJECT = '$SYS.REQ.SERVER.PING';
 const ANSWER_LIMIT_MS = 1_000;
+const BYTES_MAX = 65_536;
 /** The main connection says sooner what it waits for, and mostly it waits for the same servers. */
 const SILENCE_SAID_AFTER_MS = 5_000;
 const PROBES_ONLY = 'going on with probes only';
@@ -105,10 +107,5 @@ async function findFault({ connection }: NatsLink): Promise<Error | null> {
 
 /** Null: not what a server says. */
 function readName(bytes: Uint8Array): string | null {
-  try {
-    const parsed = event.safeParse(JSON.parse(new TextDecoder().decode(bytes)));
-    return parsed.success ? parsed.data.client.name : null;
-  } catch {
-    return null;
-  }
+  return decodeOrNull(event, bytes, BYTES_MAX)?.client.name ?? null;
 }

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { decodeOrNull } from '../message/decode-message.ts';
 import type { NatsLink } from './connection.ts';
 import { deliver } from './deliver.ts';
 import { type BucketOptions, KvBucket, type KvEntry } from './kv-bucket.ts';
@@ -27,6 +28,7 @@ export type LeadershipOutcome =
 
 const KEY = 'leader';
 const WRITE_LIMIT_MS = 950;
+const BYTES_MAX = 4096;
 
 const schema = z.object({ id: z.string().min(1), epoch: z.int().min(0), startedAt: z.iso.datetime() });
 
@@ -128,10 +130,6 @@ function isHeldBy(value: Leader, entry: KvEntry): boolean {
 }
 
 function decode({ bytes, revision }: KvEntry): LeaderEntry | null {
-  try {
-    const parsed = schema.safeParse(JSON.parse(new TextDecoder().decode(bytes)));
-    return parsed.success ? { ...parsed.data, revision } : null;
-  } catch {
-    return null;
-  }
+  const leader = decodeOrNull(schema, bytes, BYTES_MAX);
+  return leader === null ? null : { ...leader, revision };
 }

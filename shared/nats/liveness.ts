@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { decodeMessage, type Message } from '../message/decode-message.ts';
 import { describeBadWorkerId } from '../ring/worker-id.ts';
 
 /** What a worker says of itself: the value of its liveness key, and the reply to its probe (DESIGN §4). */
@@ -14,10 +15,6 @@ export interface Liveness {
   /** Drained: it lives on and wants no slots; leaving: it ends as soon as others have them. */
   readonly state: 'active' | 'drained' | 'leaving';
 }
-
-export type DecodedLiveness =
-  | { readonly ok: true; readonly value: Liveness }
-  | { readonly ok: false; readonly reason: string };
 
 /** The value is about 150 bytes; a longer one is not ours. */
 const BYTES_MAX = 4096;
@@ -43,31 +40,12 @@ export function encodeLiveness(value: Liveness): Uint8Array {
  * out, so that a newer worker may add some.
  * @returns never throws; `reason` says what was expected and what came.
  */
-export function decodeLiveness(key: string, bytes: Uint8Array): DecodedLiveness {
+export function decodeLiveness(key: string, bytes: Uint8Array): Message<Liveness> {
   const badKey = describeBadWorkerId(key);
   if (badKey !== null) return { ok: false, reason: badKey };
-  if (bytes.length > BYTES_MAX) {
-    return { ok: false, reason: `expected at most ${BYTES_MAX} bytes, got ${bytes.length}` };
-  }
-  let message: unknown;
-  try {
-    message = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-  } catch (error) {
-    return { ok: false, reason: `expected JSON, got ${bytes.length} bytes that are none: ${(error as Error).message}` };
-  }
-  const parsed = schema.safeParse(message);
-  if (!parsed.success) return { ok: false, reason: describeIssue(parsed.error) };
-  if (parsed.data.id !== key) {
-    return { ok: false, reason: `expected the id of its key, ${JSON.stringify(key)}, got ${quote(parsed.data.id)}` };
-  }
-  return { ok: true, value: parsed.data };
-}
-
-function describeIssue(error: z.ZodError): string {
-  const [issue] = error.issues;
-  if (issue === undefined) return 'not a liveness value';
-  const more = error.issues.length > 1 ? ` (and ${error.issues.length - 1} more)` : '';
-  return `${issue.path.length === 0 ? 'value' : issue.path.join('.')}: ${issue.message}${more}`;
+  const decoded = decodeMessage(schema, bytes, { maxBytes: BYTES_MAX });
+  if (!decoded.ok || decoded.value.id === key) return decoded;
+  return { ok: false, reason: `expected the id of its key, ${JSON.stringify(key)}, got ${quote(decoded.value.id)}` };
 }
 
 /** Shortened: what came may be anything. */

@@ -1,10 +1,12 @@
 import * as z from 'zod';
+import { decodeOrNull } from '../message/decode-message.ts';
 import { PHASES, type Phases, type Recovery } from '../ring/recovery.ts';
 import type { Cause } from '../ring/snapshot.ts';
 import type { NatsLink } from './connection.ts';
 import { HistoryStream } from './history-stream.ts';
 
 const KEPT = 256;
+const BYTES_MAX = 65_536;
 
 const count = z.int().min(0);
 const ms = z.number().min(0).nullable();
@@ -62,10 +64,5 @@ export class RecoveryStream {
 }
 
 function decode(bytes: Uint8Array): Recovery | null {
-  try {
-    const parsed = schema.safeParse(JSON.parse(new TextDecoder().decode(bytes)));
-    return parsed.success ? parsed.data : null;
-  } catch {
-    return null;
-  }
+  return decodeOrNull(schema, bytes, BYTES_MAX);
 }

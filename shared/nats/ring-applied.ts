@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { decodeMessage, type Message } from '../message/decode-message.ts';
 import { describeBadWorkerId } from '../ring/worker-id.ts';
 import type { NatsLink } from './connection.ts';
 import { deliver } from './deliver.ts';
@@ -20,10 +21,6 @@ export interface RingApplied {
   /** Ticks that those rows missed before it, as far as that is certain. */
   readonly missed: number;
 }
-
-export type DecodedApplied =
-  | { readonly ok: true; readonly applied: RingApplied }
-  | { readonly ok: false; readonly reason: string };
 
 /** The message is about 150 bytes; a longer one is not ours. */
 const BYTES_MAX = 4096;
@@ -56,7 +53,7 @@ export function publishApplied(link: NatsLink, applied: RingApplied): void {
 }
 
 /** Tells of each such message, and of garbage with the reason. Returns what ends it. */
-export function subscribeApplied(link: NatsLink, listener: (received: DecodedApplied) => void): () => void {
+export function subscribeApplied(link: NatsLink, listener: (received: Message<RingApplied>) => void): () => void {
   const { connection, log, names } = link;
   const subscription = connection.subscribe(names.appliedSubject, {
     callback: (error, message) => {
@@ -75,18 +72,6 @@ export function encodeApplied(applied: RingApplied): Uint8Array {
 }
 
 /** @returns never throws; `reason` says what was expected. */
-export function decodeApplied(bytes: Uint8Array): DecodedApplied {
-  if (bytes.length > BYTES_MAX) {
-    return { ok: false, reason: `expected at most ${BYTES_MAX} bytes, got ${bytes.length}` };
-  }
-  let message: unknown;
-  try {
-    message = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-  } catch (error) {
-    return { ok: false, reason: `expected JSON, got ${bytes.length} bytes that are none: ${(error as Error).message}` };
-  }
-  const parsed = schema.safeParse(message);
-  if (parsed.success) return { ok: true, applied: parsed.data };
-  const [issue] = parsed.error.issues;
-  return { ok: false, reason: `${issue?.path.join('.') || 'message'}: ${issue?.message ?? 'not a takeover'}` };
+export function decodeApplied(bytes: Uint8Array): Message<RingApplied> {
+  return decodeMessage(schema, bytes, { maxBytes: BYTES_MAX });
 }

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { decodeOrNull } from '../message/decode-message.ts';
 import type { NatsLink } from './connection.ts';
 import { HistoryStream } from './history-stream.ts';
 
@@ -12,6 +13,7 @@ export interface TableSize {
 }
 
 const KEPT = 1024;
+const BYTES_MAX = 65_536;
 
 const count = z.int().min(0);
 const schema = z.object({ rows: count, added: count, removed: count, at: z.iso.datetime() });
@@ -53,10 +55,5 @@ export class TableStream {
 }
 
 function decode(bytes: Uint8Array): TableSize | null {
-  try {
-    const parsed = schema.safeParse(JSON.parse(new TextDecoder().decode(bytes)));
-    return parsed.success ? parsed.data : null;
-  } catch {
-    return null;
-  }
+  return decodeOrNull(schema, bytes, BYTES_MAX);
 }

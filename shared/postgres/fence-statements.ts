@@ -122,11 +122,12 @@ WITH asked AS MATERIALIZED (
 UPDATE scaler.slot s SET last_tick = $4
 WHERE s.slot = ANY (ARRAY(SELECT slot FROM locked WHERE last_tick > $4 + ${AHEAD_TICKS})) RETURNING s.slot`;
 
-/** slots[] → ids, in order. */
+/** slots[] → one row: ids, in order, sixteen bytes each. A row for each id would cost the worker ten times as much. */
 export function readIdsText(names: TableNames, slots: number): string {
   const id = `w.${quoteName(names.id)}`;
   const slot = slotExpression(names.id, slots, 'w');
-  return `SELECT ${id}::text AS id FROM ${quoteTable(names)} w WHERE ${slot} = ANY ($1::bigint[]) ORDER BY ${id}`;
+  return `SELECT coalesce(string_agg(uuid_send(${id}), ''::bytea ORDER BY ${id}), ''::bytea) AS ids
+    FROM ${quoteTable(names)} w WHERE ${slot} = ANY ($1::bigint[])`;
 }
 
 /** Ascending or not, with repetitions or not: each slot is in exactly one range. */

@@ -3,9 +3,11 @@ import type { Order } from '../ring/snapshot.ts';
 import type { Adoption } from './adoption.ts';
 import type { PostgresLink } from './connection.ts';
 import { CLAIM_TEXT, FENCE_SETTINGS, REBASE_TEXT, readIdsText, tickText, toRanges } from './fence-statements.ts';
+import { PruningHold } from './pruning-hold.ts';
 import type { Statement } from './session.ts';
 import type { TableNames } from './table.ts';
 import { numberArray } from './types.ts';
+import { UuidList } from './uuid-list.ts';
 
 export interface ClaimResult {
   /** Stamped as the worker's by this call; the last tick includes whatever the old owner had under way. */
@@ -46,6 +48,10 @@ export interface SlotOwner extends Order {
 }
 
 const CONTROL_LANE = 'control';
+/** The claims', and that of the first ticks of what they gained. */
+export const CLAIM_LANE = 'claim';
+/** That of a worker's rounds. */
+export const TICK_LANE = 'tick';
 
 /**
  * Who may write, decided by Postgres alone. Every call is one statement in one short transaction of its own; each may be
@@ -57,12 +63,14 @@ export class Fence {
   readonly #tickText: string;
   readonly #tickWithBeforeText: string;
   readonly #readIdsText: string;
+  readonly #pruning: PruningHold;
 
   constructor(link: PostgresLink, names: TableNames, adoption: Adoption) {
     this.#link = link;
     this.#tickText = tickText(names, adoption.slots);
     this.#tickWithBeforeText = tickText(names, adoption.slots, { withBefore: true });
     this.#readIdsText = readIdsText(names, adoption.slots);
+    this.#pruning = new PruningHold(link);
   }
 
   /**
@@ -79,8 +87,23 @@ export class Fence {
     const values = [...rangeValues(args.slots), args.worker, args.epoch, args.version];
     const statement = { name: 'fence-claim', text: CLAIM_TEXT, values };
     type Row = { slots: number[]; lastTicks: number[]; refused: number[] };
-    const { slots, lastTicks, refused } = await this.#one<Row>(args.lane ?? 'claim', statement);
+    const { slots, lastTicks, refused } = await this.#one<Row>(args.lane ?? CLAIM_LANE, statement);
     return { claimed: slots.map((slot, index) => ({ slot, lastTick: lastTicks[index]! })), refused };
+  }
+
+  /**
+   * Opens the connections that claims and ticks go by, and has their statements prepared there: neither shall wait for that
+   * when it counts. Stamps nothing, and may be repeated.
+   */
+  async warm(worker: string): Promise<void> {
+    const nothing = { worker, tick: 0, slots: [] };
+    await Promise.all([
+      this.tick(nothing),
+      this.readIds(nothing),
+      this.claim({ worker, epoch: 0, version: 0, slots: [] }),
+      this.tick({ ...nothing, lane: CLAIM_LANE }),
+      this.tick({ ...nothing, lane: CLAIM_LANE, withBefore: true }),
+    ]);
   }
 
   /** Increments the rows of those of the slots that are the worker's and have not had this tick or a later one. */
@@ -97,7 +120,14 @@ export class Fence {
       args.withBefore === true
         ? { name: 'fence-tick-before', text: this.#tickWithBeforeText, values }
         : { name: 'fence-tick', text: this.#tickText, values };
-    return this.#one<TickResult & QueryResultRow>(args.lane ?? 'tick', statement);
+    const lane = args.lane ?? TICK_LANE;
+    if (lane !== TICK_LANE) return this.#one<TickResult & QueryResultRow>(lane, statement);
+    this.#pruning.begin(args.tick);
+    try {
+      return await this.#one<TickResult & QueryResultRow>(lane, statement);
+    } finally {
+      this.#pruning.end();
+    }
   }
 
   /** Sets back to `tick` those of the worker's slots that lie more than two ticks ahead of it. @returns how many. */
@@ -131,9 +161,9 @@ export class Fence {
   }
 
   /** The ids of the slots' rows, in ascending order. */
-  async readIds({ slots }: { readonly slots: readonly number[] }): Promise<string[]> {
+  async readIds({ slots }: { readonly slots: readonly number[] }): Promise<UuidList> {
     const statement = { name: 'fence-read-ids', text: this.#readIdsText, values: [numberArray(slots)] };
-    return (await this.#ask<{ id: string }>('ids', statement)).map(({ id }) => id);
+    return new UuidList((await this.#one<{ ids: Buffer }>('ids', statement)).ids);
   }
 
   /** The database's own clock, epoch ms with its fraction. */

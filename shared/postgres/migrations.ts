@@ -137,7 +137,7 @@ export async function isTableEquipped({ session, names, slots }: Omit<MigrationC
 }
 
 /** In the table's schema, within Postgres' 63 bytes. */
-function indexName({ table }: TableNames): string {
+export function indexName({ table }: TableNames): string {
   const suffix = '_scaler_slot';
   let stem = table;
   while (Buffer.byteLength(stem + suffix) > 63) stem = stem.slice(0, -1);

@@ -1,12 +1,15 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { readAdoption } from './adoption.ts';
 import type { PostgresLink } from './connection.ts';
+import { indexName } from './migrations.ts';
 import { quoteName, quoteTable, slotExpression, type TableNames } from './table.ts';
 
 const LANE = 'rows';
 /** Short transactions: a long one would hold back the pruning that ticks live from. */
 const BATCH_ROWS = 10_000;
 const LOCKED_RETRY_MS = 10;
+/** Who waits for the whole table's lock holds up everybody behind: ticks included. */
+const LAY_LOCK_LIMIT = "SET lock_timeout = '2s'";
 
 /**
  * Inserts rows with random ids and value 0, in batches, each its own transaction: a failure leaves the earlier ones in.
@@ -43,6 +46,23 @@ export async function removeRows(link: PostgresLink, names: TableNames, count: n
       await delay(LOCKED_RETRY_MS);
     }
   });
+}
+
+/**
+ * Lays the rows of each slot next to each other, so that a tick touches fewer pages: worth it for a table whose rows were
+ * added one by one. Rewrites the table under a lock that keeps everybody out, ticks included, for some 3 s per million rows:
+ * the seconds that pass are missed. Fires no trigger, changes no value.
+ *
+ * @throws pg's DatabaseError, with state 55P03, when the table stays locked by others for two seconds: try again.
+ */
+export async function layRows(link: PostgresLink, names: TableNames): Promise<void> {
+  const session = await link.open({ statementTimeoutMs: 0 });
+  try {
+    await session.query({ text: LAY_LOCK_LIMIT });
+    await session.query({ text: `CLUSTER ${quoteTable(names)} USING ${quoteName(indexName(names))}` });
+  } finally {
+    await session.end();
+  }
 }
 
 /** Until `count` is reached or a batch does nothing. */

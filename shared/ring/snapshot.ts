@@ -5,6 +5,7 @@
  * or kept out in every part: a worker never applies half of one. Order comes from (epoch, version) alone, never from
  * `at`, which is for people.
  */
+import { readJson } from '../message/decode-message.ts';
 import type { Assignment, Movement } from './assignment.ts';
 import { encodeSlots, parseSlots } from './slot-set.ts';
 import { checkSnapshot } from './snapshot-check.ts';
@@ -130,15 +131,8 @@ export function decodeSnapshot(
   bytes: Uint8Array,
   expect: { readonly slots: number | null; readonly maxBytes?: number },
 ): Decoded {
-  const maxBytes = expect.maxBytes ?? MAX_BYTES_DEFAULT;
-  if (bytes.length > maxBytes) return { ok: false, reason: `expected at most ${maxBytes} bytes, got ${bytes.length}` };
-  let message: unknown;
-  try {
-    message = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-  } catch (error) {
-    return { ok: false, reason: `expected JSON, got ${bytes.length} bytes that are none: ${(error as Error).message}` };
-  }
-  return checkSnapshot(message, expect.slots);
+  const read = readJson(bytes, expect.maxBytes ?? MAX_BYTES_DEFAULT);
+  return read.ok ? checkSnapshot(read.value, expect.slots) : read;
 }
 
 /** The slots of one worker, ascending; `[]` when the snapshot does not name it. */

@@ -6,7 +6,7 @@ import { adoptTable } from '../../shared/postgres/adoption.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
 import { Fence } from '../../shared/postgres/fence.ts';
 import { CLAIM_TEXT, FENCE_SETTINGS, tickText } from '../../shared/postgres/fence-statements.ts';
-import { addRows, removeRows } from '../../shared/postgres/rows.ts';
+import { addRows, layRows, removeRows } from '../../shared/postgres/rows.ts';
 import { parseTableNames } from '../../shared/postgres/table.ts';
 import { freshDatabase, recordingLog, sharedPostgres, type TestDatabase } from '../support/postgres-server.ts';
 
@@ -238,13 +238,40 @@ describe('ticking', () => {
     assert.equal((await slotsOfRows()).length, 500);
   });
 
+  test('laying the rows by slot changes where they lie, and nothing else', async () => {
+    await admin.query('INSERT INTO work_items SELECT FROM generate_series(1, 2000)');
+    await claim('a', 1);
+    const before = await tick('a', 1);
+    const contents = () => column('SELECT row_to_json(w) FROM work_items w ORDER BY id');
+    const [rows, changes] = [await contents(), await column('SELECT count(*) FROM scaler.table_change')];
+    await layRows(link, NAMES);
+    const slots = await column<number>(
+      `SELECT (uuid_hash_extended(id, 0) & ${SLOTS - 1})::int FROM work_items ORDER BY ctid`,
+    );
+    assert.deepEqual(slots, await slotsOfRows());
+    assert.deepEqual(await contents(), rows);
+    assert.deepEqual(await column('SELECT count(*) FROM scaler.table_change'), changes);
+    assert.equal((await tick('a', 2)).checksum, before.checksum);
+  });
+
+  test('laying gives up on a table that others hold, instead of making everybody wait behind it', async () => {
+    const holder = new pg.Client({ connectionString: database.url });
+    await holder.connect();
+    try {
+      await holder.query('BEGIN; LOCK TABLE work_items IN ACCESS SHARE MODE');
+      await assert.rejects(layRows(link, NAMES), { code: '55P03' });
+    } finally {
+      await holder.end();
+    }
+  });
+
   test('ids are read in order, of the slots asked only', async () => {
     await addRows(link, NAMES, 100);
     const all = await column<string>('SELECT id::text FROM work_items ORDER BY id');
-    assert.deepEqual(await fence.readIds({ slots: ALL }), all);
+    assert.deepEqual((await fence.readIds({ slots: ALL })).slice(), all);
     const some = await fence.readIds({ slots: ALL.slice(0, 10) });
     assert.equal(some.length, (await slotsOfRows()).filter((slot) => slot < 10).length);
-    assert.deepEqual(await fence.readIds({ slots: [] }), []);
+    assert.deepEqual((await fence.readIds({ slots: [] })).slice(), []);
   });
 
   test('every plan reaches rows by the slot index, from an empty table to a large one, also with stale statistics', async () => {
@@ -489,4 +516,19 @@ test('four workers that claim and tick at random never increment a row twice for
     WHERE is_tick AND h.slot = (uuid_hash_extended(w.id, 0) & ${SLOTS - 1}))`);
   assert.deepEqual(wrong, []);
   assert.deepEqual(await column<number>('SELECT sum(value)::int FROM work_items'), [sums.rows]);
+});
+
+test('warming opens connections and prepares statements, and stamps nothing', async () => {
+  await addRows(link, NAMES, 20);
+  const other = await connect();
+  try {
+    const warmed = new Fence(other, NAMES, { slots: SLOTS });
+    await warmed.warm('w');
+    await warmed.warm('w');
+    assert.deepEqual(await column('SELECT DISTINCT worker FROM scaler.slot'), [null]);
+    assert.deepEqual(await column('SELECT DISTINCT value FROM work_items'), [0]);
+    assert.equal((await warmed.claim({ worker: 'w', epoch: 1, version: 1, slots: ALL })).claimed.length, SLOTS);
+  } finally {
+    await other.close();
+  }
 });

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'node:test';
+import type { Message } from '../../shared/message/decode-message.ts';
 import { RecoveryStream } from '../../shared/nats/recovery-stream.ts';
-import { type DecodedApplied, publishApplied, subscribeApplied } from '../../shared/nats/ring-applied.ts';
+import { publishApplied, type RingApplied, subscribeApplied } from '../../shared/nats/ring-applied.ts';
 import type { Recovery } from '../../shared/ring/recovery.ts';
 import { closeTestLinks, openTestLink, until } from '../support/nats-link.ts';
 import { freshPrefix, sharedNats } from '../support/nats-server.ts';
@@ -57,13 +58,13 @@ test('The stream keeps the last 256.', async () => {
 
 test('What workers tell is heard, garbage too, with its reason.', async () => {
   const link = await openLink();
-  const heard: DecodedApplied[] = [];
+  const heard: Message<RingApplied>[] = [];
   const stop = subscribeApplied(link, (received) => heard.push(received));
   const applied = { worker: 'a', epoch: 1, version: 2, claimedMs: 4, firstTickMs: null, slots: 2, rows: 0, missed: 0 };
   publishApplied(link, applied);
   link.connection.publish(link.names.appliedSubject, new TextEncoder().encode('hello'));
   await until('both', () => heard.length === 2);
-  assert.deepEqual(heard[0], { ok: true, applied });
+  assert.deepEqual(heard[0], { ok: true, value: applied });
   assert.equal(heard[1]?.ok, false);
   stop();
   publishApplied(link, applied);

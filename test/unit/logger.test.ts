@@ -66,3 +66,24 @@ test('LOG_FORMAT=pretty gives lines for people, without colours where there is n
   const { stdout } = await run(`log.info({ tick: 7 }, 'watching');`, { environment: { LOG_FORMAT: 'pretty' } });
   assert.match(stdout, /^\[\d\d:\d\d:\d\d\.\d{3}\] INFO: worker-1: watching \{"tick":7\}\n$/);
 });
+
+test('a reader that stands still never makes the service wait: it goes on, and the lines come when they are read', async () => {
+  const source = `import { makeLogger } from ${JSON.stringify(LOGGER)};
+    const log = makeLogger({ level: 'info', base: { worker: 'worker-1' } });
+    for (let i = 0; i < 100; i++) log.info({ i, pad: 'x'.repeat(10_000) }, 'line');
+    process.stderr.write('still here');`;
+  const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', source], {
+    env: { ...process.env, LOG_FORMAT: '' },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  // Nothing of stdout is read before the program has got past a megabyte of lines: a pipe holds 64 kB.
+  const [word] = await once(child.stderr, 'data');
+  assert.equal(String(word), 'still here');
+  let stdout = '';
+  for await (const chunk of child.stdout) stdout += String(chunk);
+  const numbers = stdout.trim().split('\n');
+  assert.deepEqual(
+    numbers.map((line) => JSON.parse(line).i),
+    Array.from({ length: 100 }, (_, index) => index),
+  );
+});

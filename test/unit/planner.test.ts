@@ -48,13 +48,13 @@ function settled(): PlannerState {
 }
 
 describe('planner: changes become snapshots', () => {
-  it('DESIGN §6: changes within 20 ms become one snapshot, the first naming it, the others listed', () => {
+  it('changes within 5 ms of each other become one snapshot, the first naming it, the others listed', () => {
     let state = noteMemberChange(startWith(['a', 'b']), gone('b'), 100);
-    state = noteMemberChange(state, joined('c'), 110);
-    state = noteMemberChange(state, joined('d'), 119);
-    assert.deepEqual(advancePlanner(state, context(119, ['a', 'c', 'd'])), { state, effects: [] });
-    assert.equal(planAtMs(state, { isUnsettled: false }), 120);
-    const step = advancePlanner(state, context(120, ['a', 'c', 'd']));
+    state = noteMemberChange(state, joined('c'), 104);
+    state = noteMemberChange(state, joined('d'), 109);
+    assert.deepEqual(advancePlanner(state, context(113, ['a', 'c', 'd'])), { state, effects: [] });
+    assert.equal(planAtMs(state, { isUnsettled: false }), 114);
+    const step = advancePlanner(state, context(114, ['a', 'c', 'd']));
     const snapshot = publishingOf(step.state);
     assert.deepEqual(step.effects, [{ kind: 'publish-snapshot', snapshot, expectedSequence: 40 }]);
     assert.deepEqual(snapshot.cause, {
@@ -71,6 +71,12 @@ describe('planner: changes become snapshots', () => {
       snapshot.workers.map(({ id }) => id),
       ['a', 'c', 'd'],
     );
+  });
+
+  it('DESIGN §6: however many follow each other, none waits longer than 20 ms', () => {
+    let state = noteMemberChange(startWith(['a', 'b']), gone('b'), 100);
+    for (const nowMs of [104, 108, 112, 116, 119]) state = noteMemberChange(state, joined(`c${nowMs}`), nowMs);
+    assert.equal(planAtMs(state, { isUnsettled: true }), 120);
   });
 
   it('rows without an owner wait for nothing', () => {
@@ -173,7 +179,7 @@ describe('planner: growth hysteresis', () => {
     assert.equal(noteResize(state, many, 0), state);
     const uneven = Int32Array.from([3, 1, 1, 1, 1, 1, 1, 1]);
     const noted = noteResize(state, uneven, 0);
-    assert.deepEqual([noted.causes, planAtMs(noted, { isUnsettled: false })], [[{ kind: 'table-resized' }], 20]);
+    assert.deepEqual([noted.causes, planAtMs(noted, { isUnsettled: false })], [[{ kind: 'table-resized' }], 5]);
     assert.equal(noteResize(noted, uneven, 5), noted, 'noted once');
     const snapshot = publishingOf(advancePlanner(noted, context(20, ['a', 'b'], uneven)).state);
     assert.deepEqual(snapshot.cause, { kind: 'table-resized' });

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { type FenceSample, measureHandover } from '../../bench/handover.ts';
-import { drawHistograms } from '../../bench/histogram-picture.ts';
-import type { Measurement } from '../../bench/recovery-measurement.ts';
-import { describeInMarkdown, describeInText, type EventResult } from '../../bench/recovery-report.ts';
-import { binLogarithmically, summarize } from '../../bench/statistics.ts';
+import { type FenceSample, measureHandover } from '../../bench/recovery/handover.ts';
+import { drawHistograms } from '../../bench/recovery/histogram-picture.ts';
+import type { Measurement } from '../../bench/recovery/measurement.ts';
+import { describeInMarkdown, describeInText, type EventResult } from '../../bench/recovery/report.ts';
+import { binLogarithmically, summarize } from '../../bench/support/statistics.ts';
 
 describe('bench: statistics', () => {
   it('a quantile is the measured value of its rank', () => {
@@ -81,6 +81,7 @@ describe('bench: what is told', () => {
     missedTold: 1,
     missedPerRow: 1,
     double: 0,
+    rings: 1,
     movedRows: 60,
     minimumRows: 60,
     gapsMs: [2, 3],
@@ -91,12 +92,20 @@ describe('bench: what is told', () => {
     measurements: [measurement(50), measurement(70)],
     failures: ['repetition 3: waited in vain'],
   };
-  const setting = { workers: 4, coordinators: 2, rows: 240, repeat: 3, machine: 'one', at: 'now' };
+  const setting = {
+    workers: 4,
+    coordinators: 2,
+    rows: 240,
+    repeat: 3,
+    evidence: 'probes only',
+    machine: 'one',
+    at: 'now',
+  };
 
   it('stands in the tables: the figures, the promise, and the phases that are known', () => {
     const page = describeInMarkdown(setting, [result]);
     assert.match(page, /\| killed & gone \| the signal \| 2 \| 50\.0 \| 70\.0 \| 70\.0 \| 70\.0 \| ≤ 60 \/ ≤ 250 \|/);
-    assert.match(page, /\| killed & gone \| 4 \| 2 \| 1 \| ≤ 1 \| 0 \| 120 \/ 120 \| 0 \| 1 \|/);
+    assert.match(page, /\| killed & gone \| 4 \| 2 \| 1 \| ≤ 1 \| 0 \| 1 \| 120 \/ 120 \| 0 \| 1 \|/);
     assert.match(page, /\| total \| 2 \| 36\.0 \|/);
     assert.doesNotMatch(page, /lastClaimToLastFirstTick/);
     assert.match(page, /looked at every 2\.0 ms \(p50; p99 3\.0\)/);

@@ -16,14 +16,14 @@ const read = (value: unknown) => decodeApplied(new TextEncoder().encode(JSON.str
 
 test('What is written is read, with and without a first tick; unknown fields are left out.', () => {
   for (const applied of [APPLIED, { ...APPLIED, firstTickMs: null }]) {
-    assert.deepEqual(decodeApplied(encodeApplied(applied)), { ok: true, applied });
-    assert.deepEqual(read({ ...applied, more: 1 }), { ok: true, applied });
+    assert.deepEqual(decodeApplied(encodeApplied(applied)), { ok: true, value: applied });
+    assert.deepEqual(read({ ...applied, more: 1 }), { ok: true, value: applied });
   }
 });
 
 test('What is no such message is kept out, with the reason.', () => {
   const bad: readonly [unknown, RegExp][] = [
-    [null, /message: .*object/],
+    [null, /value: .*object/],
     [{ ...APPLIED, worker: 'a.b' }, /worker: expected a worker id/],
     [{ ...APPLIED, version: -1 }, /version/],
     [{ ...APPLIED, missed: 1.5 }, /missed/],

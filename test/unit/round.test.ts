@@ -97,6 +97,27 @@ describe('round: its number and its chunks', () => {
     assert.deepEqual([done.state.round, done.state.lastTick, done.state.rows], [null, 1_001, 250]);
   });
 
+  it('DESIGN §5: makes the chunks smaller where statements take long, and larger again up to chunkRows', () => {
+    const slots = Array.from({ length: 600 }, (_, slot) => slot);
+    const large = { chunkRows: 6_000, expectedRows: 60_000, slots };
+    const chunksAfter = (msPerChunk: number, before: RoundState, tick: number) => {
+      let state = begin({ ...before, lastTick: tick - 1 }, context((tick - 1_000) * 1_000 + 200, large));
+      const chunks = state.round?.chunks.length ?? 0;
+      for (let nowMs = (tick - 1_000) * 1_000 + 200; state.round !== null; ) {
+        nowMs += msPerChunk;
+        state = finish(state, context(nowMs, large), { rows: 60_000 / chunks }).state;
+      }
+      return { chunks, state };
+    };
+    const quick = chunksAfter(10, SETTLED, 1_001);
+    const slow = chunksAfter(40, quick.state, 1_002);
+    const slower = chunksAfter(40, slow.state, 1_003);
+    const quickAgain = chunksAfter(2, chunksAfter(2, slower.state, 1_004).state, 1_005);
+    assert.deepEqual([quick.chunks, slow.chunks], [10, 10]);
+    assert.ok(slower.chunks > 15 && slower.chunks <= 30, `${slower.chunks} chunks`);
+    assert.equal(quickAgain.chunks < slower.chunks, true);
+  });
+
   it('makes no more chunks than slots, and chooses by the rows of the last round where the snapshot knows fewer', () => {
     const began = begin({ ...SETTLED, rows: 1_000_000 }, context(1_200));
     assert.deepEqual(

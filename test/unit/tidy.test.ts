@@ -19,7 +19,7 @@ const sources = FOLDERS.flatMap((folder) => listFiles(join(ROOT, folder))).map(r
 
 /** Decisions: same input, same output. They import no clock, no environment, no client library, no randomness. */
 const PURE = [
-  /^shared\/ring\//,
+  /^shared\/(ring|message)\//,
   /^shared\/machine\/machine\.ts$/,
   /^services\/worker\/(protocol|machine|slice|round|takeover|heartbeat|departure|database-clock)\.ts$/,
   /^services\/coordinator\/(protocol|machine|member|membership|membership-sweep|leadership|planner|table-size|recovery|desired-workers)\.ts$/,
@@ -106,7 +106,7 @@ function resolveImport(path: string, name: string): string {
 }
 
 function listFiles(folder: string): string[] {
-  const entries = readdirSync(folder, { withFileTypes: true });
+  const entries = readdirSync(folder, { withFileTypes: true }).filter(({ name }) => name !== 'node_modules');
   return entries.flatMap((entry) => {
     const path = join(folder, entry.name);
     if (entry.isDirectory()) return listFiles(path);

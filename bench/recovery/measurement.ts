@@ -1,12 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { AuditLog } from '../services/cli/audit-log.ts';
-import { isUneven } from '../shared/ring/assignment.ts';
-import { PHASES, type Phases } from '../shared/ring/recovery.ts';
-import { sliceOf } from '../shared/ring/snapshot.ts';
+import { AuditLog } from '../../services/cli/audit-log.ts';
+import { isUneven } from '../../shared/ring/assignment.ts';
+import { PHASES, type Phases } from '../../shared/ring/recovery.ts';
+import { sliceOf } from '../../shared/ring/snapshot.ts';
+import type { RecoveryEvent, Strike } from './events.ts';
 import { FenceWatch } from './fence-watch.ts';
 import type { Fleet, FleetLine } from './fleet.ts';
 import { type Handover, measureHandover } from './handover.ts';
-import type { RecoveryEvent, Strike } from './recovery-events.ts';
 
 /** One repetition of one event. */
 export interface Measurement {
@@ -25,6 +25,8 @@ export interface Measurement {
   /** Of the row that missed most. */
   readonly missedPerRow: number;
   readonly double: number;
+  /** Rings until all was claimed; what they moved together, and at least had to. */
+  readonly rings: number;
   readonly movedRows: number;
   readonly minimumRows: number;
   /** Between two looks at the fence. */
@@ -54,11 +56,11 @@ export async function measureOnce(fleet: Fleet, event: RecoveryEvent, victim: st
   const answered = await fleet.until('the snapshot', () => findSnapshot(fleet, event, fromSnapshot), HANDOVER_LIMIT_MS);
   const handover = event.movesSlots ? await awaitHandover(fleet, watch, strike, { event, watched }) : null;
   await watch.stop();
+  const rings = fleet.snapshots.slice(fromSnapshot).map(({ snapshot }) => snapshot.moved);
   await event.aftermath?.(fleet, victim, strike);
   audit.add(await fleet.inspection.sampleRows());
   const { missed, double, worst } = audit.result();
   await event.mend(fleet, victim);
-  const { moved } = answered.snapshot;
   return {
     handoverMs: handover?.claimedMs ?? answered.atMs - strike.atMs,
     firstTickMs: handover?.firstTickMs ?? null,
@@ -69,8 +71,9 @@ export async function measureOnce(fleet: Fleet, event: RecoveryEvent, victim: st
     missedTold: summary === null ? null : Number(summary.fields.missed),
     missedPerRow: Math.max(0, ...worst.map((row) => row.missed)),
     double,
-    movedRows: moved.rows,
-    minimumRows: moved.minimumRows,
+    rings: rings.length,
+    movedRows: rings.reduce((sum, { rows }) => sum + rows, 0),
+    minimumRows: rings.reduce((sum, { minimumRows }) => sum + minimumRows, 0),
     gapsMs: watch.gapsMs,
   };
 }

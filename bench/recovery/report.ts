@@ -1,7 +1,7 @@
-import { PHASES } from '../shared/ring/recovery.ts';
-import type { RecoveryEvent } from './recovery-events.ts';
-import type { Measurement } from './recovery-measurement.ts';
-import { type Summary, summarize } from './statistics.ts';
+import { PHASES } from '../../shared/ring/recovery.ts';
+import { type Summary, summarize } from '../support/statistics.ts';
+import type { RecoveryEvent } from './events.ts';
+import type { Measurement } from './measurement.ts';
 
 /** All that is told of one kind of event. Pure. */
 export interface EventResult {
@@ -16,16 +16,18 @@ export interface BenchSetting {
   readonly coordinators: number;
   readonly rows: number;
   readonly repeat: number;
+  /** How crashes become known. */
+  readonly evidence: string;
   readonly machine: string;
   readonly at: string;
 }
 
 export function describeInMarkdown(setting: BenchSetting, results: readonly EventResult[]): string {
-  const { workers, coordinators, rows, machine, at } = setting;
+  const { workers, coordinators, rows, evidence, machine, at } = setting;
   return [
     '# Time to recover, measured',
     '',
-    `${workers} workers, ${coordinators} coordinators, ${rows} rows, each process real, on ${machine}; ${at}. Times in ms.`,
+    `${workers} workers, ${coordinators} coordinators, ${rows} rows, each process real, ${evidence}, on ${machine}; ${at}. Times in ms.`,
     '',
     'Handover: from the fault to the moment that the last orphaned row’s slot was seen claimed in Postgres by another worker, from outside. First tick: to the moment that it was seen ticked by that worker;',
     'up to a second where its former owner had ticked the second already, and nothing is late.',
@@ -44,6 +46,7 @@ export function describeInMarkdown(setting: BenchSetting, results: readonly Even
         'most of one row',
         'promise',
         'double ticks',
+        'rings, most',
         'moved rows / minimum',
         'incomplete',
         'failed',
@@ -88,6 +91,7 @@ function costRow({ event, measurements, failures }: EventResult): string[] {
   const told = sum(measurements, ({ missedTold }) => missedTold ?? 0);
   const most = Math.max(0, ...measurements.map(({ missedPerRow }) => missedPerRow));
   const double = sum(measurements, (one) => one.double);
+  const rings = Math.max(0, ...measurements.map((one) => one.rings));
   const moved = sum(measurements, ({ movedRows }) => movedRows);
   const minimum = sum(measurements, ({ minimumRows }) => minimumRows);
   const incomplete = measurements.filter(({ isComplete }) => !isComplete).length;
@@ -97,6 +101,7 @@ function costRow({ event, measurements, failures }: EventResult): string[] {
     most,
     event.promise.missedPerRow,
     double,
+    rings,
     `${moved} / ${minimum}`,
     incomplete,
     failures.length,

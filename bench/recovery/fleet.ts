@@ -1,22 +1,22 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { pino } from 'pino';
-import { type DataDirectory, openDataDirectory } from '../services/local/data-directory.ts';
-import { fillTable } from '../services/local/fill-table.ts';
-import { type LocalOptions, localOptions } from '../services/local/options.ts';
-import { type RunningProcess, startProcess } from '../services/local/process.ts';
-import { type Servers, startServers } from '../services/local/servers.ts';
-import { listCoordinators, listWorkers } from '../services/local/services.ts';
-import type { Service } from '../services/local/supervisor.ts';
-import { connectNats, type NatsLink } from '../shared/nats/connection.ts';
-import { LivenessBucket } from '../shared/nats/liveness-bucket.ts';
-import { SnapshotStream } from '../shared/nats/snapshot-stream.ts';
-import { readOptions } from '../shared/options/read-options.ts';
-import { type Adoption, readAdoption } from '../shared/postgres/adoption.ts';
-import { connectPostgres, type PostgresLink } from '../shared/postgres/connection.ts';
-import { Fence } from '../shared/postgres/fence.ts';
-import { Inspection } from '../shared/postgres/inspection.ts';
-import { parseTableNames, type TableNames } from '../shared/postgres/table.ts';
-import { compareOrder, type Snapshot, toAssignment } from '../shared/ring/snapshot.ts';
+import { type DataDirectory, openDataDirectory } from '../../services/local/data-directory.ts';
+import { fillTable } from '../../services/local/fill-table.ts';
+import { type LocalOptions, localOptions } from '../../services/local/options.ts';
+import { type RunningProcess, startProcess } from '../../services/local/process.ts';
+import { type Servers, startServers } from '../../services/local/servers.ts';
+import { listCoordinators, listWorkers } from '../../services/local/services.ts';
+import type { Service } from '../../services/local/supervisor.ts';
+import { connectNats, type NatsLink } from '../../shared/nats/connection.ts';
+import { LivenessBucket } from '../../shared/nats/liveness-bucket.ts';
+import { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
+import { readOptions } from '../../shared/options/read-options.ts';
+import { type Adoption, readAdoption } from '../../shared/postgres/adoption.ts';
+import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
+import { Fence } from '../../shared/postgres/fence.ts';
+import { Inspection } from '../../shared/postgres/inspection.ts';
+import { parseTableNames, type TableNames } from '../../shared/postgres/table.ts';
+import { compareOrder, type Snapshot, toAssignment } from '../../shared/ring/snapshot.ts';
 
 /** A log line of a service, with when it was read here. */
 export interface FleetLine {
@@ -30,6 +30,8 @@ export interface FleetOptions {
   readonly workers: number;
   readonly coordinators: number;
   readonly rows: number;
+  /** Coordinators have no login in NATS' system account. */
+  readonly probesOnly: boolean;
 }
 
 const KEPT_MESSAGES = /^(leading|stepped down|recovered|registered|serving|ring published)/;
@@ -86,6 +88,10 @@ export class Fleet {
 
   get inspection(): Inspection {
     return new Inspection(this.postgres, this.table, this.adoption);
+  }
+
+  get natsVersion(): string {
+    return required(this.#nats).connection.info?.version ?? 'of unknown version';
   }
 
   get workerIds(): string[] {
@@ -228,7 +234,7 @@ export class Fleet {
     const around = {
       options: { ...local, workers: local.workers + 1 },
       natsUrl: nats.url,
-      systemUrl: nats.systemUrl,
+      systemUrl: this.options.probesOnly ? undefined : nats.systemUrl,
       databaseUrl: postgres.url,
       httpPort: 0,
     };

@@ -1,4 +1,4 @@
-import { binLogarithmically, summarize } from './statistics.ts';
+import { binLogarithmically, summarize } from '../support/statistics.ts';
 
 export interface Histogram {
   readonly title: string;

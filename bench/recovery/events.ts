@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { addRows } from '../shared/postgres/rows.ts';
-import { quoteName, quoteTable, slotExpression } from '../shared/postgres/table.ts';
-import type { CauseKind } from '../shared/ring/snapshot.ts';
-import { sliceOf } from '../shared/ring/snapshot.ts';
+import { addRows } from '../../shared/postgres/rows.ts';
+import { quoteName, quoteTable, slotExpression } from '../../shared/postgres/table.ts';
+import type { CauseKind } from '../../shared/ring/snapshot.ts';
+import { sliceOf } from '../../shared/ring/snapshot.ts';
 import type { Fleet } from './fleet.ts';
 
 /** What was done to the fleet, and when, by this process's clock. */
@@ -91,6 +91,23 @@ export const EVENTS: readonly RecoveryEvent[] = [
     mend: relaunch,
   },
   {
+    key: 'half',
+    title: 'half of the workers killed at once',
+    from: 'the first signal',
+    cause: 'worker-left',
+    promise: { p50: null, p99: 500, missedPerRow: '≤ 1' },
+    movesSlots: true,
+    strike: async (fleet) => {
+      const half = halfOf(fleet);
+      const atMs = performance.now();
+      for (const worker of half) fleet.signal(worker, 'SIGKILL');
+      return { atMs, gone: new Set(half) };
+    },
+    mend: async (fleet) => {
+      for (const worker of halfOf(fleet)) await relaunch(fleet, worker);
+    },
+  },
+  {
     key: 'freeze',
     title: 'worker frozen 5 s, then back',
     from: 'SIGSTOP',
@@ -162,6 +179,10 @@ export const EVENTS: readonly RecoveryEvent[] = [
     },
   },
 ];
+
+function halfOf({ workerIds }: Fleet): string[] {
+  return workerIds.slice(0, Math.floor(workerIds.length / 2));
+}
 
 /** So many that the shares drift apart, all on one side: else the ring stays as it is. */
 function changedRows(fleet: Fleet): number {

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { PostgresLink } from '../shared/postgres/connection.ts';
-import { numberArray } from '../shared/postgres/types.ts';
+import type { PostgresLink } from '../../shared/postgres/connection.ts';
+import { numberArray } from '../../shared/postgres/types.ts';
 import type { FenceSample } from './handover.ts';
 
 export interface Watched {

@@ -1,0 +1,111 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { type Adoption, adoptTable } from '../../shared/postgres/adoption.ts';
+import type { PostgresLink } from '../../shared/postgres/connection.ts';
+import { Fence } from '../../shared/postgres/fence.ts';
+import type { Session } from '../../shared/postgres/session.ts';
+import { quoteTable } from '../../shared/postgres/table.ts';
+import { TableWatch } from '../../shared/postgres/table-watch.ts';
+import { SILENT } from '../support/bench-postgres.ts';
+import { NAMES } from '../ticks/measured-table.ts';
+
+const SLOTS = 4096;
+const ADOPTED = quoteTable(NAMES);
+/** The same columns, indexes and settings, without the triggers. */
+const BARE = 'public.bare_items';
+
+export type Side = 'adopted' | 'bare';
+
+/** The adopted table and its like without triggers, for the same changes. */
+export class TablePair {
+  readonly #link: PostgresLink;
+  readonly #session: Session;
+  readonly #adoption: Adoption;
+
+  private constructor(parts: { link: PostgresLink; session: Session; adoption: Adoption }) {
+    this.#link = parts.link;
+    this.#session = parts.session;
+    this.#adoption = parts.adoption;
+  }
+
+  static async make(link: PostgresLink): Promise<TablePair> {
+    const adoption = await adoptTable(link, { names: NAMES, slots: SLOTS, log: SILENT });
+    const session = await link.open({ statementTimeoutMs: 0 });
+    await session.query({ text: `CREATE TABLE ${BARE} (LIKE ${ADOPTED} INCLUDING ALL) WITH (fillfactor = 50)` });
+    return new TablePair({ link, session, adoption });
+  }
+
+  /** Each row a statement and a transaction of its own. @returns ms. */
+  async insertOneByOne(side: Side, rows: number): Promise<number> {
+    const text = `INSERT INTO ${this.#name(side)} DEFAULT VALUES`;
+    return this.#time(async () => {
+      for (let row = 0; row < rows; row += 1) await this.#session.query({ name: `insert-${side}`, text });
+    });
+  }
+
+  async insertAtOnce(side: Side, rows: number): Promise<number> {
+    return this.#run(`INSERT INTO ${this.#name(side)} SELECT FROM generate_series(1, ${rows})`);
+  }
+
+  /** Every second one, in one statement. */
+  async deleteHalf(side: Side): Promise<number> {
+    const table = this.#name(side);
+    return this.#run(`DELETE FROM ${table} WHERE uuid_hash_extended(id, 7) & 1 = 0`);
+  }
+
+  async truncate(side: Side): Promise<number> {
+    return this.#run(`TRUNCATE ${this.#name(side)}`);
+  }
+
+  async vacuum(): Promise<void> {
+    await this.#run(`VACUUM ${ADOPTED}`);
+    await this.#run(`VACUUM ${BARE}`);
+  }
+
+  /**
+   * Runs changes while a worker ticks the table, and compares what the changes recorded come to with what is there.
+   * @returns the slots whose count is wrong; 0 is right.
+   */
+  async countErrorsAfter(change: () => Promise<void>): Promise<number> {
+    const watch = new TableWatch(this.#link, NAMES, this.#adoption);
+    const fence = new Fence(this.#link, NAMES, this.#adoption);
+    const slots = Array.from({ length: SLOTS }, (_, slot) => slot);
+    await fence.claim({ worker: 'worker-1', epoch: 1, version: 1, slots });
+    const before = await watch.count();
+    const ticking = { isOver: false };
+    const ticks = keepTicking(fence, slots, ticking);
+    await change();
+    ticking.isOver = true;
+    await ticks;
+    const { deltas, recount } = await watch.changesSince(before.at);
+    const after = await watch.count();
+    // A truncation says "count anew", and that is what the leader then does.
+    if (recount) return 0;
+    const expected = before.weights.slice();
+    for (const { slot, delta } of deltas) expected[slot]! += delta;
+    return expected.filter((rows, slot) => rows !== after.weights[slot]).length;
+  }
+
+  #name(side: Side): string {
+    return side === 'adopted' ? ADOPTED : BARE;
+  }
+
+  #run(text: string): Promise<number> {
+    return this.#time(async () => void (await this.#session.query({ text })));
+  }
+
+  async #time(work: () => Promise<void>): Promise<number> {
+    const startedMs = performance.now();
+    await work();
+    return performance.now() - startedMs;
+  }
+}
+
+/** A tick for a new number whenever the one before is done, in chunks of a hundred slots. */
+async function keepTicking(fence: Fence, slots: readonly number[], until: { readonly isOver: boolean }): Promise<void> {
+  for (let tick = 1; !until.isOver; tick += 1) {
+    for (let from = 0; from < slots.length && !until.isOver; from += 128) {
+      await fence.tick({ worker: 'worker-1', tick, slots: slots.slice(from, from + 128) });
+    }
+    await delay(100);
+  }
+}
