@@ -1,6 +1,7 @@
+import { randomBytes } from 'node:crypto';
 import { pino } from 'pino';
 import type { LocalServer } from '../../services/local/local-server.ts';
-import { startNatsServer } from '../../services/local/nats-server.ts';
+import { type LocalNatsServer, startNatsServer } from '../../services/local/nats-server.ts';
 import { findNatsServer } from '../../services/local/nats-server-source.ts';
 import { startPostgres } from '../../services/local/postgres.ts';
 import { describeEnding } from '../../services/local/process.ts';
@@ -11,12 +12,14 @@ export interface ServerOutage {
   readonly rest: () => Promise<void>;
 }
 
-type Start = (port: number) => Promise<LocalServer>;
+type Start = (port: number) => Promise<LocalServer & Pick<LocalNatsServer, 'systemUrl'>>;
 
 /** A server that is started again and again, on one port and one store. */
 export class SoakServer {
   readonly name: string;
   readonly url: string;
+  /** Where NATS' system account is read; undefined for Postgres. */
+  readonly systemUrl: string | undefined;
   readonly #start: Start;
   readonly #onLost: (what: string) => void;
   #current: LocalServer;
@@ -27,11 +30,12 @@ export class SoakServer {
   private constructor(options: {
     readonly name: string;
     readonly start: Start;
-    readonly first: LocalServer;
+    readonly first: Awaited<ReturnType<Start>>;
     readonly onLost: (what: string) => void;
   }) {
     this.name = options.name;
     this.url = options.first.url;
+    this.systemUrl = options.first.systemUrl;
     this.#start = options.start;
     this.#onLost = options.onLost;
     this.#current = options.first;
@@ -42,7 +46,9 @@ export class SoakServer {
   static async nats(dataDir: string, onLost: (what: string) => void): Promise<SoakServer> {
     const log = pino({ level: 'silent' });
     const { path: binary } = await findNatsServer({ log });
-    const start: Start = (port) => startNatsServer({ binary, port, dataDir, log });
+    // With the system account, as for `npm start`; its password outlives the restarts.
+    const account = { systemAccount: true, systemPassword: randomBytes(16).toString('hex') };
+    const start: Start = (port) => startNatsServer({ binary, port, dataDir, log, ...account });
     return new SoakServer({ name: 'nats', start, first: await start(0), onLost });
   }
 

@@ -10,13 +10,15 @@ export interface MemoryTrend {
   readonly firstMb: number;
   readonly lastMb: number;
   readonly mostMb: number;
-  /** Of the line of least squares through the samples that count; null: too few. */
+  /** Of the line of least squares through the samples that count; null: they span too little to say. */
   readonly slopeMbPerHour: number | null;
 }
 
 const MB = 1024 * 1024;
 const HOUR_MS = 3_600_000;
 const FEWEST_SAMPLES = 3;
+/** In less, one garbage collection looks like gigabytes an hour. */
+const SHORTEST_SPAN_MINUTES = 5;
 
 /**
  * The trend of one process. What its first minutes show is its start, code being loaded and compiled: a third of its life,
@@ -29,12 +31,14 @@ export function trendOf(samples: readonly MemorySample[]): MemoryTrend | null {
   const warmUpMs = Math.min(5 * 60_000, (last.atMs - first.atMs) / 3);
   const counted = samples.filter(({ atMs }) => atMs >= first.atMs + warmUpMs);
   const start = counted[0] ?? last;
+  const minutes = (last.atMs - start.atMs) / 60_000;
+  const points = counted.map(({ atMs, bytes }) => ({ atMs, value: bytes / MB }));
   return {
-    minutes: (last.atMs - start.atMs) / 60_000,
+    minutes,
     firstMb: start.bytes / MB,
     lastMb: last.bytes / MB,
     mostMb: Math.max(...counted.map(({ bytes }) => bytes)) / MB,
-    slopeMbPerHour: slopePerHour(counted.map(({ atMs, bytes }) => ({ atMs, value: bytes / MB }))),
+    slopeMbPerHour: minutes < SHORTEST_SPAN_MINUTES ? null : slopePerHour(points),
   };
 }
 

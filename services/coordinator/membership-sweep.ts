@@ -16,6 +16,10 @@ const PROBE_EVERY_MS = 250;
 const PROBES_PER_SWEEP = 12;
 /** Of the TTL. */
 const QUIET_SHARE = 0.6;
+/**
+ * Why so long: when Postgres comes back after an outage, workers begin again up to a second and a half apart. Who is put out sooner,
+ * also by a word of its own that Postgres refuses it, may only have been the last of all to be let in again.
+ */
 const NOT_TICKING_AFTER_MS = 5_000;
 /** Others' ticks must have moved within this: else it is Postgres that stands still, not the worker. */
 const OTHERS_TICK_WITHIN_MS = 2_000;

@@ -22,6 +22,8 @@ export interface NatsServerOptions {
    * are put into a named account, because the server publishes no events for the default one. @default false
    */
   readonly systemAccount?: boolean;
+  /** The system account's, for a server that is started again under the eyes of its clients. @default a new one for each start */
+  readonly systemPassword?: string;
 }
 
 export interface LocalNatsServer extends LocalServer {
@@ -42,7 +44,7 @@ export async function startNatsServer(options: NatsServerOptions): Promise<Local
   const portsDir = join(dataDir, 'ports');
   await rm(portsDir, { recursive: true, force: true });
   await mkdir(portsDir, { recursive: true });
-  const systemPassword = options.systemAccount ? randomBytes(16).toString('hex') : null;
+  const systemPassword = options.systemAccount ? (options.systemPassword ?? randomBytes(16).toString('hex')) : null;
   const configPath = join(dataDir, 'nats-server.conf');
   await rm(configPath, { force: true });
   // Readable for its owner only: it holds the passwords.

@@ -2,24 +2,17 @@ import type { Fault } from './fault.ts';
 import { OUTAGES } from './outages.ts';
 import type { CoordinatorNode, WorkerNode, World } from './world.ts';
 
-const QUIET_WEATHER = { dropShare: 0, duplicateShare: 0, longestDelayMs: 5 };
-
 const FAULTS: readonly Fault[] = [
   ...OUTAGES,
   {
     name: 'storm',
     longestMs: 5_000,
     begin(world) {
-      Object.assign(world.weather, {
+      return world.worsen({
         dropShare: world.random.next() * 0.3,
         duplicateShare: world.random.next() * 0.3,
         longestDelayMs: world.random.pick([20, 200, 1_500]),
       });
-      world.calmSinceMs = Number.POSITIVE_INFINITY;
-      return () => {
-        Object.assign(world.weather, QUIET_WEATHER);
-        world.calmSinceMs = world.timeline.nowMs;
-      };
     },
   },
   {

@@ -1,6 +1,6 @@
 import type { StreamName } from './fake-nats.ts';
 import type { Fault } from './fault.ts';
-import type { World } from './world.ts';
+import { LEASE_TTL_MS, type World } from './world.ts';
 
 const STREAMS: readonly StreamName[] = ['liveness', 'leadership', 'ring'];
 
@@ -40,6 +40,20 @@ export const OUTAGES: readonly Fault[] = [
       // A single one is given no more than its lease.
       if (cut.length < 2) for (const worker of cut) worker.noteTrouble();
       return () => world.join(cut);
+    },
+  },
+  {
+    name: 'worker frozen for about a lease while the network is slow',
+    longestMs: 0,
+    begin(world) {
+      if (world.liveWorkers.length === 0) return null;
+      const worker = world.random.pick(world.liveWorkers);
+      const endSlowness = world.worsen({ longestDelayMs: 600 });
+      worker.freeze();
+      // It comes back while its key is being read, or deleted.
+      world.timeline.after(world.random.between(LEASE_TTL_MS, 1.4 * LEASE_TTL_MS), () => worker.thaw());
+      world.timeline.after(2 * LEASE_TTL_MS, endSlowness);
+      return null;
     },
   },
   {

@@ -22,7 +22,8 @@ export interface WorldOptions {
 }
 
 /** What to break, to see whether the checkers notice: a rule of the fence, or probes, which then find nobody where somebody is. */
-export type Broken = BrokenFence | 'probe';
+export const BROKEN = ['owner', 'tick', 'claim-order', 'probe'] as const;
+export type Broken = BrokenFence | (typeof BROKEN)[number];
 
 /** A worker's key, deleted by a coordinator. */
 export interface Eviction {
@@ -62,21 +63,17 @@ export interface Weather {
   longestDelayMs: number;
 }
 
+const QUIET_WEATHER: Weather = { dropShare: 0, duplicateShare: 0, longestDelayMs: 5 };
+
 /** All simulated processes, the two servers between them, and the network that loses what it carries. */
 export class World {
   readonly timeline = new Timeline();
   readonly random: Random;
   readonly postgres: FakePostgres;
-  readonly nats: FakeNats = {
-    isDown: false,
-    leaderless: new Set(),
-    liveness: new FakeBucket(LEASE_TTL_MS),
-    leadership: new FakeBucket(LEASE_TTL_MS),
-    ring: new FakeStream(),
-  };
+  readonly nats: FakeNats;
   readonly workers: WorkerNode[] = [];
   readonly coordinators: CoordinatorNode[] = [];
-  readonly weather: Weather = { dropShare: 0, duplicateShare: 0, longestDelayMs: 5 };
+  readonly weather: Weather = { ...QUIET_WEATHER };
   /** Every snapshot that the stream accepted, with the weights that its leader knew. */
   readonly accepted: { readonly snapshot: Snapshot; readonly atMs: number }[] = [];
   readonly evictions: Eviction[] = [];
@@ -104,6 +101,15 @@ export class World {
     this.slots = options.slots;
     this.broken = options.broken;
     this.hasSystemAccount = this.random.chance(0.75);
+    // Measured: keys live 30 to 300 ms longer than the TTL says.
+    const lifeMs = LEASE_TTL_MS + this.random.between(30, 300);
+    this.nats = {
+      isDown: false,
+      leaderless: new Set(),
+      liveness: new FakeBucket(lifeMs),
+      leadership: new FakeBucket(lifeMs),
+      ring: new FakeStream(),
+    };
     const clockOffsetMs = 1_790_000_000_000 + this.random.between(0, 999);
     const broken = options.broken === 'probe' ? 'none' : options.broken;
     this.postgres = new FakePostgres({ slots: options.slots, clockOffsetMs, broken });
@@ -239,6 +245,16 @@ export class World {
     node.presentSinceMs = this.timeline.nowMs;
     if (this.isCut(node) || this.nats.isDown) return;
     node.deliver({ kind: 'reconnected' });
+  }
+
+  /** Returns what makes it quiet again. */
+  worsen(weather: Partial<Weather>): () => void {
+    Object.assign(this.weather, weather);
+    this.calmSinceMs = Number.POSITIVE_INFINITY;
+    return () => {
+      Object.assign(this.weather, QUIET_WEATHER);
+      this.calmSinceMs = this.timeline.nowMs;
+    };
   }
 
   /** Cuts the stretch of network that these share, until they are joined again. */

@@ -32,8 +32,12 @@ describe('the slope of memory', () => {
   });
 
   it('leaves out the first third of a short life', () => {
-    const trend = trendOf(everyMinute(7, (minute) => (minute < 2 ? 50 : 100)));
-    assert.deepEqual(trend, { minutes: 4, firstMb: 100, lastMb: 100, mostMb: 100, slopeMbPerHour: 0 });
+    const trend = trendOf(everyMinute(10, (minute) => (minute < 3 ? 50 : 100)));
+    assert.deepEqual(trend, { minutes: 6, firstMb: 100, lastMb: 100, mostMb: 100, slopeMbPerHour: 0 });
+  });
+
+  it('gives no slope for less than five minutes', () => {
+    assert.equal(trendOf(everyMinute(7, (minute) => 100 + minute))?.slopeMbPerHour, null);
   });
 
   it('says nothing of a process that was never read', () => {

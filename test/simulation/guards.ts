@@ -1,0 +1,87 @@
+/** A guard of DESIGN §6, and how the sources read without it. */
+export interface Guard {
+  readonly name: string;
+  readonly rule: string;
+  /** What the checks say where it is missed. */
+  readonly harm: RegExp;
+  readonly edits: readonly Edit[];
+}
+
+export interface Edit {
+  readonly file: string;
+  /** Stands there exactly once. */
+  readonly from: string;
+  readonly to: string;
+}
+
+export const GUARDS: readonly Guard[] = [
+  {
+    name: 'bucket-word',
+    rule: 'silence needs the bucket’s own word',
+    harm: /put worker-\d+ out needlessly \(lease-expired\)/,
+    edits: [
+      {
+        file: 'services/coordinator/membership.ts',
+        from: '  if (isRenewed) return clear(state, member, { revision, nowMs });\n',
+        to: '',
+      },
+    ],
+  },
+  {
+    name: 'own-acknowledgements',
+    rule: 'evidence counts only while one’s own renewals are acknowledged, and a reconnect starts every lease anew',
+    harm: /put worker-\d+ out needlessly/,
+    edits: [
+      {
+        file: 'services/coordinator/machine.ts',
+        from: 'membership: restartLeases(term.membership, { leaseTtlMs, nowMs }),',
+        to: 'membership: term.membership,',
+      },
+    ],
+  },
+  {
+    name: 'nobody-ticks',
+    rule: 'nobody is put out for not ticking while nobody ticks',
+    harm: /put worker-\d+ out needlessly \(not-ticking\)/,
+    edits: [
+      { file: 'services/coordinator/membership-sweep.ts', from: '  noteStandstill(members, nowMs);\n', to: '' },
+      {
+        file: 'services/coordinator/membership-sweep.ts',
+        from: "return doOthersTick ? 'not-ticking' : null;",
+        to: "return 'not-ticking';",
+      },
+    ],
+  },
+  {
+    name: 'mass-silence',
+    rule: 'more than half that fall silent together get one more TTL',
+    harm: /put worker-\d+ out needlessly \(lease-expired\)/,
+    edits: [
+      {
+        file: 'services/coordinator/membership-sweep.ts',
+        from: 'nowMs - massSilenceAtMs < leaseTtlMs ? 2 * leaseTtlMs : leaseTtlMs;',
+        to: 'leaseTtlMs;',
+      },
+    ],
+  },
+  {
+    name: 'deletion-by-revision',
+    rule: 'a key is deleted at exactly the revision that was read',
+    harm: /was deleted by a decision of/,
+    edits: [
+      {
+        file: 'test/simulation/coordinator-effects.ts',
+        from: 'liveness.delete(effect.worker, { revision: effect.revision, nowMs })',
+        to: 'liveness.delete(effect.worker, { revision: current.revision, nowMs })',
+      },
+    ],
+  },
+  {
+    name: 'hold-share',
+    rule: 'a leader that cannot renew stops by its own clock',
+    harm: /acts as the leader \([a-z-]+\), though its key was put/,
+    edits: [
+      { file: 'services/coordinator/leadership.ts', from: 'const HOLD_SHARE = 0.75;', to: 'const HOLD_SHARE = 1_000;' },
+    ],
+  },
+];
