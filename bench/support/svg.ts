@@ -35,7 +35,7 @@ export function barChart(title: string, bars: readonly Bar[]): string {
       write({ x: LEFT + length + 6, y: y + 14 }, text),
     ];
   });
-  return draw(TITLE_HEIGHT + bars.length * rowHeight + 8, [write({ x: MARGIN, y: 20 }, title), ...drawn]);
+  return draw(title, TITLE_HEIGHT + bars.length * rowHeight + 8, drawn);
 }
 
 export interface Series {
@@ -80,24 +80,27 @@ export function lineChart({ title, xLabel, series, formatX, formatY }: LineChart
       write({ x: plot.right + 32, y }, one.label),
     ];
   });
-  const labels = [
-    write({ x: MARGIN, y: 20 }, title),
-    write({ x: (plot.left + plot.right) / 2, y: plot.bottom + 38, anchor: 'middle' }, xLabel),
-  ];
-  return draw(plot.bottom + 50, [...labels, ...grid, ...marks, ...lines]);
+  const label = write({ x: (plot.left + plot.right) / 2, y: plot.bottom + 38, anchor: 'middle' }, xLabel);
+  return draw(title, plot.bottom + 50, [label, ...grid, ...marks, ...lines]);
 }
 
-function draw(height: number, parts: readonly string[]): string {
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" ${FONT} fill="${INK}">\n${parts.join('\n')}\n</svg>\n`;
+/** The title twice: to be seen, and for whoever has the chart read out. */
+function draw(title: string, height: number, parts: readonly string[]): string {
+  const head = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" ${FONT} fill="${INK}">`;
+  const titles = [`<title>${escapeText(title)}</title>`, write({ x: MARGIN, y: 20 }, title)];
+  return `${[head, ...titles, ...parts].join('\n')}\n</svg>\n`;
 }
 
 function write(
   place: { readonly x: number; readonly y: number; readonly anchor?: 'start' | 'middle' | 'end' },
   text: string,
 ): string {
-  const escaped = text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
   const anchor = place.anchor === undefined ? '' : ` text-anchor="${place.anchor}"`;
-  return `<text x="${place.x.toFixed(1)}" y="${place.y.toFixed(1)}"${anchor}>${escaped}</text>`;
+  return `<text x="${place.x.toFixed(1)}" y="${place.y.toFixed(1)}"${anchor}>${escapeText(text)}</text>`;
+}
+
+function escapeText(text: string): string {
+  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
 }
 
 /** 1, 2 or 5 times a power of ten. */
