@@ -211,10 +211,14 @@ export function letGo(
   };
 }
 
-/** After a reconnect: what the standby knew is old. */
-export function forgetKey(state: LeadershipState, nowMs: number): LeadershipState {
+/** After a reconnect: what the standby knew is old. For `pauseMs` it leaves a key that is gone to others. */
+export function forgetKey(
+  state: LeadershipState,
+  { nowMs, pauseMs }: { readonly nowMs: number; readonly pauseMs: number },
+): LeadershipState {
   if (state.role !== 'standby') return { ...state, nextWriteAtMs: nowMs };
-  return { ...state, key: undefined, heardAtMs: nowMs, absences: 0, nextReadAtMs: nowMs, nextWriteAtMs: nowMs };
+  const nextWriteAtMs = nowMs + pauseMs;
+  return { ...state, key: undefined, heardAtMs: nowMs, absences: 0, nextReadAtMs: nowMs, nextWriteAtMs };
 }
 
 export function leadershipWakeAtMs(state: LeadershipState, context: LeadershipContext): number | null {

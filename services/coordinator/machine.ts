@@ -125,6 +125,8 @@ const NEWEST_EVERY_MS = 5_000;
 const NEWEST_RETRY_MS = 250;
 const OFFICE_PAUSE_MS = 1_000;
 const REFUSED_PAUSE_MS = 250;
+/** Of the TTL. */
+const FORMER_LEADER_FIRST_SHARE = 0.5;
 
 export function startCoordinator(config: CoordinatorConfig): CoordinatorState {
   return {
@@ -197,7 +199,10 @@ function handle(state: CoordinatorState, event: CoordinatorEvent, nowMs: number)
     case 'office-failed':
       return event.attempt === state.officeAttempt ? declineOffice(state, event.reason, nowMs) : only(state);
     case 'reconnected': {
-      const leadership = forgetKey(state.leadership, nowMs);
+      // After an outage the former leader comes first: its term goes on, and no snapshot tells of a change that is none.
+      const wasLeader = state.term !== null || state.lapsedEpoch !== null;
+      const pauseMs = wasLeader ? 0 : FORMER_LEADER_FIRST_SHARE * state.config.leaseTtlMs;
+      const leadership = forgetKey(state.leadership, { nowMs, pauseMs });
       const reconnected = { ...state, leadership, connectedAtMs: nowMs };
       return inTerm(reconnected, (term) => unchanged(blind(term, state.config.leaseTtlMs, nowMs)), nowMs);
     }

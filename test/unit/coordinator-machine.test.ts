@@ -398,6 +398,25 @@ describe('coordinator: a term that lapsed', () => {
     assert.equal(machine.state.term?.membership.blindUntilMs, 3_502);
   });
 
+  it('DESIGN §9: after an outage that the key did not outlive the former leader comes first, a standby half a TTL later', () => {
+    const former = settled();
+    former.at(1_501, { kind: 'wake' });
+    former.at(9_000, { kind: 'reconnected' });
+    former.at(9_001, { kind: 'leader-read', entry: null });
+    assert.equal(former.all('write-leader').length, 1);
+    const other = standby();
+    other.at(0, { kind: 'wake' });
+    other.at(0, {
+      kind: 'leader-read',
+      entry: { id: 'other', epoch: 5, startedAt: '2026-11-23T10:00:00.000Z', revision: 3 },
+    });
+    other.at(9_000, { kind: 'reconnected' });
+    other.at(9_001, { kind: 'leader-read', entry: null });
+    assert.deepEqual([other.all('write-leader'), other.wakeAtMs], [[], 10_000]);
+    other.at(10_000, { kind: 'wake' });
+    assert.equal(other.all('write-leader').length, 1);
+  });
+
   it('DESIGN §4: a resumed term never uses a version again that a publish in doubt may have carried to workers', () => {
     const machine = settled();
     const snapshot = currentSnapshot(machine.state);

@@ -188,7 +188,7 @@ describe('leadership: taking over', () => {
   });
 
   it('DESIGN §6: after a reconnect a standby looks anew, and every lease starts anew', () => {
-    const forgot = forgetKey({ ...probing, absences: 1 }, 5_000);
+    const forgot = forgetKey({ ...probing, absences: 1 }, { nowMs: 5_000, pauseMs: 0 });
     assert.deepEqual([forgot.key, forgot.heardAtMs, forgot.absences], [undefined, 5_000, 0]);
     assert.deepEqual(advanceLeadership(forgot, context(5_000)).effects, [{ kind: 'read-leader' }]);
   });
@@ -273,6 +273,6 @@ describe('leadership: holding and letting go', () => {
   });
 
   it('renews at once after a reconnect', () => {
-    assert.equal(advanceLeadership(forgetKey(HOLDER, 100), context(100)).effects.length, 1);
+    assert.equal(advanceLeadership(forgetKey(HOLDER, { nowMs: 100, pauseMs: 0 }), context(100)).effects.length, 1);
   });
 });
