@@ -43,16 +43,24 @@ export class GuardChecks {
     throw new Violation(`${worker} was put out as disconnected, though ${since}`);
   }
 
-  #checkDeparture({ worker, evidence, coordinator, atMs }: Departure): void {
+  #checkDeparture(departure: Departure): void {
+    const { worker, evidence, coordinator, atMs } = departure;
     if (evidence === 'left' || evidence === 'drained') return;
     const { workers, calmSinceMs } = this.#world;
     const node = workers.findLast(({ id }) => id === worker);
     const isThere = node?.isAlive === true && node.state.stage === 'running' && node.state.departure === null;
     if (!isThere || node.isInTrouble) return;
     const wellSinceMs = Math.max(node.troubledAtMs, calmSinceMs);
-    if (atMs - wellSinceMs < AFTERMATH_MS || this.#isMassSilenceBlurred(atMs)) return;
+    if (atMs - wellSinceMs < AFTERMATH_MS || this.#isMassSilenceBlurred(atMs) || this.#isInTheDark(departure)) return;
     const since = `it has been well since ${Math.round(wellSinceMs)} ms`;
     throw new Violation(`${coordinator} put ${worker} out needlessly (${evidence}): ${since}`);
+  }
+
+  /** Hard of hearing just when the keys expired in a bucket that could store nothing: there is neither a word nor a key to go by. */
+  #isInTheDark({ coordinator, atMs }: Departure): boolean {
+    const { coordinators, leaderlessUntilMs } = this.#world;
+    const isDeaf = coordinators.some(({ id, deafTo }) => id === coordinator && deafTo.has('plain'));
+    return isDeaf && atMs - leaderlessUntilMs < AFTERMATH_MS;
   }
 
   /**

@@ -15,6 +15,7 @@ export const OUTAGES: readonly Fault[] = [
       for (const stream of without) world.nats.leaderless.add(stream);
       return () => {
         for (const stream of without) world.nats.leaderless.delete(stream);
+        world.leaderlessUntilMs = world.timeline.nowMs;
       };
     },
   },

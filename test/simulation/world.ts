@@ -81,6 +81,8 @@ export class World {
   readonly leaderActs: LeaderAct[] = [];
   /** When the bucket last stored each coordinator's key. */
   readonly leaderPuts = new Map<CoordinatorNode, number>();
+  /** When streams without a leader got one again last. */
+  leaderlessUntilMs = Number.NEGATIVE_INFINITY;
   /** Cut from NATS together: the network's trouble, not their own. */
   readonly severed = new Set<WorkerNode>();
   /** When they were cut last, and when that ended; Infinity while it lasts. */
