@@ -41,18 +41,19 @@ describe('a coordinator with a login in the system account', { timeout: 240_000 
     return { NATS_SYSTEM_URL: server.url, NATS_SYSTEM_USER: 'system', NATS_SYSTEM_PASSWORD: password };
   }
 
-  async function killWorker(id: string, planner: ServiceProcess): Promise<void> {
+  async function killWorker(id: string, planner: ServiceProcess, evidence: readonly string[]): Promise<void> {
     const from = planner.lines.length;
     workers.get(id)?.signal('SIGKILL');
     workers.delete(id);
     const left = await planner.waitFor(`the departure of ${id}`, ({ msg }) => msg === 'worker left', from);
-    assert.deepEqual([left.peer, left.evidence], [id, 'connection-closed']);
+    assert.equal(left.peer, id);
+    assert.ok(evidence.includes(String(left.evidence)), String(left.evidence));
     await system.watching(workers.values(), 9);
   }
 
   test('hears of lost connections, and plans without a killed worker', async () => {
     await leader.waitFor('the events', ({ msg }) => msg === 'the system account tells of lost connections');
-    await killWorker('worker-3', leader);
+    await killWorker('worker-3', leader, ['connection-closed']);
   });
 
   test('says so once where the login is refused, and goes on with probes: it leads, and evicts, all the same', async () => {
@@ -61,7 +62,8 @@ describe('a coordinator with a login in the system account', { timeout: 240_000 
     assert.match(String(warning.reason), /Authorization Violation\. Check user and password/);
     leader.signal('SIGKILL');
     await standby.waitFor('leading', ({ msg }) => msg === 'leading');
-    await killWorker('worker-2', standby);
+    // One that has itself connected within the last TTL lets leases run out before it believes in absences.
+    await killWorker('worker-2', standby, ['connection-closed', 'lease-expired']);
     assert.equal(standby.lines.filter(isWarning).length, 1);
     assert.doesNotMatch(JSON.stringify(standby.lines), /wrong/);
   });
