@@ -20,6 +20,7 @@ export function drawHistograms(title: string, histograms: readonly Histogram[]):
   const height = TOP + histograms.length * ROW_HEIGHT + 16;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" font-family="sans-serif" font-size="12">`,
+    `<title>${escapeText(title)}</title>`,
     `<rect width="${WIDTH}" height="${height}" fill="#ffffff"/>`,
     `<text x="${LEFT}" y="24" font-size="16" fill="#1a1a1a">${escapeText(title)}</text>`,
     ...histograms.map((histogram, index) => drawOne(histogram, TOP + index * ROW_HEIGHT)),
