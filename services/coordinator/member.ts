@@ -13,7 +13,11 @@ export interface MembershipState {
   readonly benched: ReadonlyMap<string, number>;
   /** When each lately departed worker was found gone, ms: a read of the bucket that began before that tells old news. */
   readonly departed: ReadonlyMap<string, number>;
-  /** No silence counts before this: a reconnect, or a gap in our own acknowledgements, made us blind. */
+  /**
+   * A connect, or a gap in our own acknowledgements, made us blind: no silence counts before the end, and nobody's absence who has
+   * not been heard since the beginning, for whoever has not may only be on the way back.
+   */
+  readonly blindFromMs: number;
   readonly blindUntilMs: number;
   /** When more than half were silent together last, ms. */
   readonly massSilenceAtMs: number;
@@ -25,6 +29,8 @@ export interface Member {
   /** Of the newest put known to be stored; null: heard only. */
   revision: number | null;
   heardAtMs: number;
+  /** When it was last heard itself, its put or its answer; a key read tells of a former time. */
+  presentAtMs: number;
   /** What the bucket's newest put was known to be when the worker had been quiet for most of the TTL; null: it is not quiet. */
   quiet: { readonly revision: number | null } | null;
   tick: number;
@@ -123,6 +129,7 @@ export function newMember(id: string, nowMs: number): Member {
     id,
     revision: null,
     heardAtMs: nowMs,
+    presentAtMs: Number.NEGATIVE_INFINITY,
     quiet: null,
     tick: 0,
     tickMovedAtMs: nowMs,
@@ -132,6 +139,11 @@ export function newMember(id: string, nowMs: number): Member {
     isProbing: false,
     suspicion: null,
   };
+}
+
+/** May its absence be an effect of what made us blind? */
+export function isUnseen(state: MembershipState, member: Member, nowMs: number): boolean {
+  return nowMs < state.blindUntilMs && member.presentAtMs <= state.blindFromMs;
 }
 
 /** Its lease begins anew. */

@@ -2,6 +2,7 @@ import type { Liveness } from '../../shared/nats/liveness.ts';
 import type { LivenessEntry } from '../../shared/nats/liveness-bucket.ts';
 import {
   addMember,
+  isUnseen,
   type Member,
   type MembershipState,
   type MembershipStep,
@@ -44,6 +45,7 @@ export function startMembership(
     members,
     benched: new Map(),
     departed: new Map(),
+    blindFromMs: nowMs,
     blindUntilMs: nowMs,
     massSilenceAtMs: Number.NEGATIVE_INFINITY,
     sweepAtMs: nowMs,
@@ -66,7 +68,7 @@ export function receiveEntries(
     if (known !== undefined && known.revision !== null && entry.revision <= known.revision) continue;
     const toldAtMs = known?.statedAtMs ?? next.departed.get(entry.id) ?? Number.NEGATIVE_INFINITY;
     if (toldAtMs >= read.startedMs) continue;
-    const step = receiveHeartbeat(next, entry.value, read.nowMs);
+    const step = takeValue(next, entry.value, read.nowMs);
     next = step.state;
     changes.push(...step.changes);
     receiveRevision(next, entry.id, entry.revision);
@@ -83,8 +85,16 @@ export function receiveRevision(state: MembershipState, worker: string, revision
   if (member !== undefined) member.revision = Math.max(revision, member.revision ?? 0);
 }
 
-/** A put, heard by the plain subscription, or read from the bucket. */
+/** What a worker says of itself just now: a put, heard by the plain subscription, or the answer to a probe. */
 export function receiveHeartbeat(state: MembershipState, value: Liveness, nowMs: number): MembershipStep {
+  const step = takeValue(state, value, nowMs);
+  const member = step.state.members.get(value.id);
+  if (member !== undefined) member.presentAtMs = nowMs;
+  return step;
+}
+
+/** Also where it was read from the bucket. */
+function takeValue(state: MembershipState, value: Liveness, nowMs: number): MembershipStep {
   if (value.state === 'leaving') return removeMember(state, value.id, { evidence: 'left', nowMs });
   // Any other tick is movement, also a lower one: the database's clock may have been set back.
   if (state.benched.get(value.id) === value.tick) return nothing(state);
@@ -136,7 +146,7 @@ export function receiveProbe(
     if (member.suspicion?.awaits === 'second-probe') member.suspicion = null;
     return nothing(state);
   }
-  if (nowMs < state.blindUntilMs) return nothing(state);
+  if (isUnseen(state, member, nowMs)) return nothing(state);
   if (member.suspicion === null) return probeAgain(state, member);
   if (member.suspicion.awaits !== 'second-probe') return nothing(state);
   return readKey(state, member, 'connection-closed');
@@ -148,7 +158,7 @@ export function receiveProbe(
  */
 export function receiveDisconnect(state: MembershipState, worker: string, nowMs: number): MembershipStep {
   const member = state.members.get(worker);
-  if (member === undefined || member.suspicion !== null || nowMs < state.blindUntilMs) return nothing(state);
+  if (member === undefined || member.suspicion !== null || isUnseen(state, member, nowMs)) return nothing(state);
   return probeAgain(state, member);
 }
 
@@ -197,7 +207,7 @@ export function restartLeases(state: MembershipState, timing: MembershipTiming):
     member.tickMovedAtMs = timing.nowMs;
     member.suspicion = null;
   }
-  return { ...state, blindUntilMs: timing.nowMs + timing.leaseTtlMs };
+  return { ...state, blindFromMs: timing.nowMs, blindUntilMs: timing.nowMs + timing.leaseTtlMs };
 }
 
 function probeAgain(state: MembershipState, member: Member): MembershipStep {

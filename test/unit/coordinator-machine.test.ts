@@ -282,6 +282,9 @@ describe('coordinator: a term', () => {
     assert.equal(machine.state.term?.membership.blindUntilMs, 2_100);
     const nobody = { kind: 'worker-probed', worker: 'b', answer: { kind: 'no-responders' } } as const;
     assert.deepEqual(machine.at(120, nobody), []);
+    machine.at(150, { kind: 'worker-heard', value: makeLiveness('b', { tick: 101 }) });
+    machine.at(160, nobody);
+    assert.equal(machine.all('probe-worker').length, 1, 'heard since, and gone: that is no effect of an outage');
   });
 
   it('DESIGN §6: silence counts only while its own renewals are acknowledged: a gap starts every lease anew', () => {

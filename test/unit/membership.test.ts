@@ -229,6 +229,15 @@ describe('membership: silence', () => {
 });
 
 describe('membership: a connection that is gone', () => {
+  it('DESIGN §6: while blind, the absence of one heard since counts, and of one whose key alone was read does not', () => {
+    const members = new Members('a', 'b');
+    members.state = restartLeases(members.state, { leaseTtlMs: LEASE_TTL_MS, nowMs: 100 });
+    members.take(receiveEntries(members.state, [makeEntry('a', 8, { tick: 101 })], { startedMs: 101, nowMs: 105 }));
+    members.hear('b', 110);
+    assert.deepEqual(members.probe('a', NOBODY, 120).effects, []);
+    assert.equal(members.probe('b', NOBODY, 120).effects.length, 2);
+  });
+
   it('DESIGN §6: no responders is confirmed by a second probe, then the key is read and deleted by its revision', () => {
     const members = new Members('a', 'b');
     members.sweep(0);
