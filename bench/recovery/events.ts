@@ -32,8 +32,6 @@ export interface RecoveryEvent {
 }
 
 const FREEZE_MS = 5_000;
-/** A coordinator that has just connected accuses nobody for a TTL: that a standby is so young is another event. */
-const STANDBY_AGE_MS = 2_500;
 const PLANNED = { p50: 40, p99: 100, missedPerRow: '0' };
 
 const sent = (fleet: Fleet, victim: string, name: NodeJS.Signals): Strike => ({
@@ -52,7 +50,6 @@ async function relaunchCoordinator(fleet: Fleet): Promise<void> {
     const from = fleet.lines.length;
     await fleet.launch(id);
     await fleet.awaitStandby(id, from);
-    await delay(STANDBY_AGE_MS);
   }
 }
 

@@ -8,7 +8,7 @@ import { type Servers, startServers } from '../../services/local/servers.ts';
 import { listCoordinators, listWorkers } from '../../services/local/services.ts';
 import type { Service } from '../../services/local/supervisor.ts';
 import { connectNats, type NatsLink } from '../../shared/nats/connection.ts';
-import { LivenessBucket } from '../../shared/nats/liveness-bucket.ts';
+import { subjectOfKey } from '../../shared/nats/names.ts';
 import { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
 import { readOptions } from '../../shared/options/read-options.ts';
 import { type Adoption, readAdoption } from '../../shared/postgres/adoption.ts';
@@ -17,6 +17,7 @@ import { Fence } from '../../shared/postgres/fence.ts';
 import { Inspection } from '../../shared/postgres/inspection.ts';
 import { parseTableNames, type TableNames } from '../../shared/postgres/table.ts';
 import { compareOrder, type Snapshot, toAssignment } from '../../shared/ring/snapshot.ts';
+import { compiledService } from '../support/compiled-services.ts';
 
 /** A log line of a service, with when it was read here. */
 export interface FleetLine {
@@ -110,11 +111,10 @@ export class Fleet {
   }
 
   async launch(id: string): Promise<void> {
-    const { script, environment } = required(this.#services.get(id));
-    const flags = ['--import', import.meta.resolve('tsx'), script];
+    const { role, environment } = required(this.#services.get(id));
     const process_ = await startProcess({
       command: process.execPath,
-      args: flags,
+      args: await compiledService(role),
       environment: { ...environment, HTTP_PORT: '0' },
       orphanSignal: 'SIGKILL',
       onLine: (line) => this.#take(id, line),
@@ -260,13 +260,12 @@ export class Fleet {
     });
     const newest = await snapshots.newest(null);
     if (newest?.snapshot != null) this.snapshots.push({ atMs: performance.now(), snapshot: newest.snapshot });
-    await this.until('the liveness bucket', async () => {
-      const bucket = await LivenessBucket.attach(link).catch(() => null);
-      await bucket?.watch((change) => {
-        if (change.kind !== 'heard' || this.puts.has(change.value.id)) return;
-        this.puts.set(change.value.id, performance.now());
-      });
-      return bucket;
+    const keys = subjectOfKey(link.names.livenessBucket, '');
+    link.connection.subscribe(`${keys}>`, {
+      callback: (error, { subject, data }) => {
+        const worker = subject.slice(keys.length);
+        if (error === null && data.length > 0 && !this.puts.has(worker)) this.puts.set(worker, performance.now());
+      },
     });
   }
 

@@ -1,8 +1,9 @@
 import { createWriteStream, type WriteStream } from 'node:fs';
 import { join } from 'node:path';
 import { describeEnding, type RunningProcess, startProcess } from '../../services/local/process.ts';
-import { findScript, type Role } from '../../services/local/supervisor.ts';
+import type { Role } from '../../services/local/supervisor.ts';
 import type { TcpProxy } from '../../test/support/tcp-proxy.ts';
+import { compiledService } from '../support/compiled-services.ts';
 
 export interface MemberOptions {
   readonly name: string;
@@ -55,11 +56,10 @@ export class Member {
   }
 
   async start(): Promise<void> {
-    const script = findScript(this.role);
     this.#hasSpoken = false;
     const started = await startProcess({
       command: process.execPath,
-      args: ['--import', import.meta.resolve('tsx'), script],
+      args: await compiledService(this.role),
       environment: this.#options.environment,
       onLine: (line) => this.#take(line),
     });

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type RunningProcess, startProcess } from '../../services/local/process.ts';
-import { findScript } from '../../services/local/supervisor.ts';
+import { compiledService } from '../support/compiled-services.ts';
 
 const STOP_LIMIT_MS = 15_000;
 const READY_LIMIT_MS = 120_000;
@@ -24,10 +24,9 @@ export class BenchService {
 
   static async start(role: 'worker' | 'coordinator', name: string, around: ServiceSurroundings): Promise<BenchService> {
     const seen = { port: null as number | null, warnings: [] as string[] };
-    const script = findScript(role);
     const child = await startProcess({
       command: process.execPath,
-      args: ['--import', import.meta.resolve('tsx'), script, `--${role}-id`, name],
+      args: [...(await compiledService(role)), `--${role}-id`, name],
       environment: {
         PATH: process.env.PATH,
         HOME: process.env.HOME,

@@ -21,6 +21,7 @@ import {
 } from './leadership.ts';
 import { isUnsettled, type MembershipState, type MembershipStep, plannableWorkers } from './member.ts';
 import {
+  notePresence,
   receiveDeletion,
   receiveDisconnect,
   receiveEntries,
@@ -97,6 +98,8 @@ export interface CoordinatorState {
   readonly lapsedEpoch: number | null;
   /** When this process connected last, at its start or again; null: before its first step. */
   readonly connectedAtMs: number | null;
+  /** When each worker was last heard in the first TTL since then, ms, in office or not. Updated in place. */
+  readonly heardAtMs: Map<string, number>;
   /** Since when the leader has been known to be gone; null: not known. What the next term's announcement is dated by. */
   readonly leaderLostMs: number | null;
 }
@@ -139,6 +142,7 @@ export function startCoordinator(config: CoordinatorConfig): CoordinatorState {
     term: null,
     lapsedEpoch: null,
     connectedAtMs: null,
+    heardAtMs: new Map(),
     leaderLostMs: null,
   };
 }
@@ -203,9 +207,12 @@ function handle(state: CoordinatorState, event: CoordinatorEvent, nowMs: number)
       const wasLeader = state.term !== null || state.lapsedEpoch !== null;
       const pauseMs = wasLeader ? 0 : FORMER_LEADER_FIRST_SHARE * state.config.leaseTtlMs;
       const leadership = forgetKey(state.leadership, { nowMs, pauseMs });
-      const reconnected = { ...state, leadership, connectedAtMs: nowMs };
+      const reconnected = { ...state, leadership, connectedAtMs: nowMs, heardAtMs: new Map() };
       return inTerm(reconnected, (term) => unchanged(blind(term, state.config.leaseTtlMs, nowMs)), nowMs);
     }
+    case 'worker-heard':
+      if (isYoung(state, nowMs)) state.heardAtMs.set(event.value.id, nowMs);
+      return inTerm(state, (term) => handleInTerm(term, event, { state, nowMs }), nowMs);
     case 'leave-requested': {
       const left = takeLeadership(
         state,
@@ -415,6 +422,7 @@ function takeOffice(state: CoordinatorState, office: Office, nowMs: number): Cha
   const base = isFenceAhead ? assignmentOfFence(office) : own === null ? null : toAssignment(own);
   const version = Math.max(snapshot?.version ?? 0, order?.version ?? 0);
   const members = startMembership(office.members, base?.workers ?? [], nowMs);
+  notePresence(members.state, state.heardAtMs);
   const planner = startPlanner({ epoch: office.epoch, version, sequence, base });
   const resized = noteResize({ ...planner, published: isResumed ? own : null }, office.table.weights, nowMs);
   const begun: Term = {
@@ -427,9 +435,9 @@ function takeOffice(state: CoordinatorState, office: Office, nowMs: number): Cha
     newestRead: { isBusy: false, isStale: false, nextAtMs: nowMs + NEWEST_EVERY_MS },
   };
   const joined = takeMembers(begun, members, nowMs);
-  // Just connected, perhaps with everybody after an outage: who is missing may only be slower than this one.
-  const isBlind = isResumed || nowMs - (state.connectedAtMs ?? nowMs) < leaseTtlMs;
-  const term = isBlind ? blind(joined.term, leaseTtlMs, nowMs) : joined.term;
+  // Who is missing may only be slower than this one.
+  const fromMs = isResumed ? nowMs : (state.connectedAtMs ?? nowMs);
+  const term = isResumed || isYoung(state, nowMs) ? blind(joined.term, leaseTtlMs, nowMs, fromMs) : joined.term;
   const announced = isResumed ? null : announceTerm(term.planner, plannerContext(term, state.config, nowMs));
   const report: CoordinatorReport = {
     kind: 'leading',
@@ -574,10 +582,15 @@ function finishNewestRead(
   return { ...settled, effects: [...settled.effects, ...step.effects] };
 }
 
-function blind(term: Term, leaseTtlMs: number, nowMs: number): Term {
+/** Just connected, perhaps with everybody after an outage. */
+function isYoung({ connectedAtMs, config }: CoordinatorState, nowMs: number): boolean {
+  return nowMs - (connectedAtMs ?? nowMs) < config.leaseTtlMs;
+}
+
+function blind(term: Term, leaseTtlMs: number, nowMs: number, fromMs = nowMs): Term {
   return {
     ...term,
-    membership: restartLeases(term.membership, { leaseTtlMs, nowMs }),
+    membership: restartLeases(term.membership, { leaseTtlMs, nowMs, fromMs }),
     membersRead: { ...term.membersRead, nextAtMs: nowMs },
   };
 }

@@ -1,6 +1,6 @@
 import type { Liveness } from '../../shared/nats/liveness.ts';
 import type { Evidence } from '../../shared/ring/snapshot.ts';
-import type { CoordinatorEffect, MemberChange } from './protocol.ts';
+import type { CoordinatorEffect, CoordinatorReport, MemberChange } from './protocol.ts';
 
 /** The membership's state, and the few transitions of a member that everything else is made of. */
 /**
@@ -153,13 +153,31 @@ export function renewLease(member: Member, nowMs: number): void {
 }
 
 export function readKey(state: MembershipState, member: Member, evidence: Evidence): MembershipStep {
-  const effects: CoordinatorEffect[] = [{ kind: 'read-key', worker: member.id }];
-  if (member.suspicion === null) {
-    effects.unshift({ kind: 'report', report: { kind: 'member-suspected', worker: member.id, evidence } });
-  }
-  const { revision } = member;
-  member.suspicion = { evidence, awaits: 'key', retryAtMs: Number.POSITIVE_INFINITY, revision };
-  return { state, effects, changes: [] };
+  const isNew = member.suspicion === null;
+  const { effects } = askKey(state, member, { evidence, revision: member.revision });
+  if (!isNew) return { state, effects, changes: [] };
+  const report: CoordinatorReport = { kind: 'member-suspected', worker: member.id, evidence };
+  return { state, effects: [{ kind: 'report', report }, ...effects], changes: [] };
+}
+
+export function askKey(
+  state: MembershipState,
+  member: Member,
+  known: Pick<Suspicion, 'evidence' | 'revision'>,
+): MembershipStep {
+  const { evidence, revision } = known;
+  member.suspicion = { evidence, revision, awaits: 'key', retryAtMs: Number.POSITIVE_INFINITY };
+  return { state, effects: [{ kind: 'read-key', worker: member.id }], changes: [] };
+}
+
+export function deleteKey(
+  state: MembershipState,
+  member: Member,
+  known: { readonly evidence: Evidence; readonly revision: number },
+): MembershipStep {
+  const { evidence, revision } = known;
+  member.suspicion = { evidence, revision, awaits: 'deletion', retryAtMs: Number.POSITIVE_INFINITY };
+  return { state, effects: [{ kind: 'delete-key', worker: member.id, revision }], changes: [] };
 }
 
 /** Asks the worker itself, at once: only when it has no responders now is its key looked at. */

@@ -2,6 +2,8 @@ import type { Liveness } from '../../shared/nats/liveness.ts';
 import type { LivenessEntry } from '../../shared/nats/liveness-bucket.ts';
 import {
   addMember,
+  askKey,
+  deleteKey,
   isUnseen,
   type Member,
   type MembershipState,
@@ -122,11 +124,12 @@ export function receiveRemoval(
   const { revision, nowMs } = told;
   const member = state.members.get(worker);
   if (member === undefined) return nothing(state);
-  // Our own deletion, told of before its outcome came: the evidence it was done on counts.
   const { suspicion } = member;
-  if (suspicion?.awaits === 'deletion') return removeMember(state, worker, { evidence: suspicion.evidence, nowMs });
-  if (revision !== null && (member.revision === null || revision <= member.revision)) return nothing(state);
-  return removeMember(state, worker, { evidence: 'left', nowMs });
+  const isDeleting = suspicion?.awaits === 'deletion';
+  const isOld = revision !== null && (member.revision === null ? !isDeleting : revision <= member.revision);
+  if (isOld) return nothing(state);
+  // Our own deletion, told of before its outcome came: the evidence it was done on counts.
+  return removeMember(state, worker, { evidence: isDeleting ? suspicion.evidence : 'left', nowMs });
 }
 
 export function receiveProbe(
@@ -149,7 +152,11 @@ export function receiveProbe(
   if (isUnseen(state, member, nowMs)) return nothing(state);
   if (member.suspicion === null) return probeAgain(state, member);
   if (member.suspicion.awaits !== 'second-probe') return nothing(state);
-  return readKey(state, member, 'connection-closed');
+  const { revision } = member;
+  // Whoever renews in between is at another revision by then: reading it first would only take longer.
+  return revision === null
+    ? readKey(state, member, 'connection-closed')
+    : deleteKey(state, member, { evidence: 'connection-closed', revision });
 }
 
 /**
@@ -182,8 +189,7 @@ export function receiveKey(
     member.revision = revision;
     return probeToConfirm(state, member);
   }
-  member.suspicion = { ...member.suspicion, awaits: 'deletion' };
-  return { state, effects: [{ kind: 'delete-key', worker, revision }], changes: [] };
+  return deleteKey(state, member, { evidence, revision });
 }
 
 export function receiveDeletion(
@@ -196,18 +202,40 @@ export function receiveDeletion(
   if (member === undefined || member.suspicion?.awaits !== 'deletion') return nothing(state);
   if (outcome === 'failed') return retryLater(state, member, nowMs);
   if (outcome === 'deleted') return removeMember(state, worker, { evidence: member.suspicion.evidence, nowMs });
-  if (member.suspicion.evidence === 'not-ticking') return retryLater(state, member, nowMs);
-  return clear(state, member, { revision: null, nowMs });
+  switch (member.suspicion.evidence) {
+    case 'not-ticking':
+      return retryLater(state, member, nowMs);
+    case 'connection-closed':
+      // Renewed after all, or expired: what the bucket says of it now decides, held against what was to be deleted.
+      return askKey(state, member, member.suspicion);
+    default:
+      return clear(state, member, { revision: null, nowMs });
+  }
 }
 
-/** Every lease starts anew: after a reconnect, or a gap in our own acknowledgements, silence says nothing. */
-export function restartLeases(state: MembershipState, timing: MembershipTiming): MembershipState {
+/** Whom a standby has heard before it took office. */
+export function notePresence({ members }: MembershipState, heardAtMs: ReadonlyMap<string, number>): void {
+  for (const member of members.values()) {
+    member.presentAtMs = Math.max(member.presentAtMs, heardAtMs.get(member.id) ?? Number.NEGATIVE_INFINITY);
+  }
+}
+
+/**
+ * Every lease starts anew: after a reconnect, or a gap in our own acknowledgements, silence says nothing. `fromMs`: when what
+ * made us blind was over.
+ * @default now
+ */
+export function restartLeases(
+  state: MembershipState,
+  timing: MembershipTiming & { readonly fromMs?: number },
+): MembershipState {
   for (const member of state.members.values()) {
     renewLease(member, timing.nowMs);
     member.tickMovedAtMs = timing.nowMs;
     member.suspicion = null;
   }
-  return { ...state, blindFromMs: timing.nowMs, blindUntilMs: timing.nowMs + timing.leaseTtlMs };
+  const { nowMs, leaseTtlMs, fromMs = nowMs } = timing;
+  return { ...state, blindFromMs: fromMs, blindUntilMs: nowMs + leaseTtlMs };
 }
 
 function probeAgain(state: MembershipState, member: Member): MembershipStep {

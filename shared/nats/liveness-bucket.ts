@@ -43,6 +43,8 @@ export class LivenessBucket {
   readonly #link: NatsLink;
   readonly #bucket: KvBucket;
   #mine: { readonly id: string; readonly startedAt: string; readonly revision: number } | null = null;
+  /** Keys whose deletion is under way here: its outcome tells what became of them. */
+  readonly #deleting = new Set<string>();
   /** The write under way, which the next one waits for: a renewal must not put back a key that is being removed. */
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -110,7 +112,9 @@ export class LivenessBucket {
    * @throws when it is unknown whether it was deleted; doing it again is harmless.
    */
   async deleteAt(id: string, revision: number): Promise<'deleted' | 'changed'> {
+    this.#deleting.add(id);
     const outcome = await this.#bucket.write(id, { bytes: null, expected: revision });
+    this.#deleting.delete(id);
     if (outcome.kind === 'stored') return 'deleted';
     if (outcome.kind === 'conflict') return 'changed';
     throw new Error(`key ${id} was not deleted: ${outcome.reason}`);
@@ -147,6 +151,7 @@ export class LivenessBucket {
       tell({ kind: 'removed', id: key, revision: null });
       return;
     }
+    if (this.#deleting.has(key)) return;
     // This one names the revision it deletes, and a refused one sounds the same: only the bucket knows.
     this.#bucket.read(key).then(
       (entry) => {

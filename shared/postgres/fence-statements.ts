@@ -4,7 +4,8 @@ import { quoteName, quoteTable, slotExpression, type TableNames } from './table.
  * The fence's SQL. Pure.
  *
  * Why it is shaped so:
- * - Slots come as ranges (`low[]`, `high[]`): a worker's slots lie together, so a few index scans find them all.
+ * - Slots come as they are, not as ranges: after some changes of workers a slice is nearly as many ranges as slots, and one
+ *   scan of the index for all of them costs half as much as one for each range.
  * - Rows and slots are reached by `column = ANY (ARRAY(SELECT …))`, never by a join. A join leaves the planner a choice that it
  *   makes from statistics, which are stale whenever the table grows fast; this form has one sensible plan, the index.
  *   `EXISTS (… OFFSET 0)` is not turned into a join either: one probe of the index per slot.
@@ -28,11 +29,10 @@ const LARGEST_INTEGER = 2_147_483_647;
 /** A slot this far ahead of the tick is no mere difference between workers' phases. */
 const AHEAD_TICKS = 2;
 
-const ASKED =
-  'unnest($1::int[], $2::int[]) AS asked_range (low, high) JOIN scaler.slot s ON s.slot BETWEEN low AND high';
+const IS_ASKED = 's.slot = ANY ($1::int[])';
 
 /**
- * low[], high[], worker, tick → one row: stamped, rows, checksum, exhausted, exhaustedCount, lost, ahead; `withBefore` adds
+ * slots[], worker, tick → one row: stamped, rows, checksum, exhausted, exhaustedCount, lost, ahead; `withBefore` adds
  * what the stamped slots' last ticks were, at the cost of a hash for each row.
  *
  * `filled` are the slots to stamp as the statement's snapshot sees them. Who is no longer the owner after the wait for a
@@ -51,20 +51,20 @@ export function tickText(
   const before = withBefore ? BEFORE : { returned: '', query: '', column: '' };
   return `
 WITH asked AS MATERIALIZED (
-  SELECT s.slot, s.worker IS NOT DISTINCT FROM $3::text AS mine, s.last_tick FROM ${ASKED}
+  SELECT s.slot, s.worker IS NOT DISTINCT FROM $2::text AS mine, s.last_tick FROM scaler.slot s WHERE ${IS_ASKED}
 ), filled AS MATERIALIZED (
-  SELECT a.slot FROM asked a WHERE a.mine AND a.last_tick < $4::bigint
+  SELECT a.slot FROM asked a WHERE a.mine AND a.last_tick < $3::bigint
     AND EXISTS (SELECT 1 FROM ${quoteTable(names)} w WHERE ${slot} = a.slot OFFSET 0)
 ), locked AS MATERIALIZED (
   SELECT s.slot, s.last_tick FROM scaler.slot s
-  WHERE s.slot = ANY (ARRAY(SELECT slot FROM filled)) AND s.worker = $3 ORDER BY s.slot FOR UPDATE
+  WHERE s.slot = ANY (ARRAY(SELECT slot FROM filled)) AND s.worker = $2 ORDER BY s.slot FOR UPDATE
 ), stamped AS (
-  UPDATE scaler.slot s SET last_tick = $4
-  WHERE s.slot = ANY (ARRAY(SELECT slot FROM locked WHERE last_tick < $4)) RETURNING s.slot
+  UPDATE scaler.slot s SET last_tick = $3
+  WHERE s.slot = ANY (ARRAY(SELECT slot FROM locked WHERE last_tick < $3)) RETURNING s.slot
 ), ticked AS (
   UPDATE ${quoteTable(names)} w
   SET ${quoteName(names.value)} = CASE WHEN ${value} < ${LARGEST_INTEGER} THEN ${value} + 1 ELSE ${value} END,
-    ${quoteName(names.worker)} = $3
+    ${quoteName(names.worker)} = $2
   WHERE ${slot} = ANY (ARRAY(SELECT slot::bigint FROM stamped))
   RETURNING uuid_hash_extended(w.${quoteName(names.id)}, 1::bigint) AS hash,
     CASE WHEN ${value} < ${LARGEST_INTEGER} THEN NULL ELSE w.${quoteName(names.id)} END AS exhausted${before.returned.replace('$slot', slot)}
@@ -78,7 +78,7 @@ FROM (
   FROM ticked
 ) t, (
   SELECT array_agg(slot) FILTER (WHERE NOT mine) AS lost,
-    array_agg(slot) FILTER (WHERE mine AND last_tick > $4 + ${AHEAD_TICKS}) AS ahead
+    array_agg(slot) FILTER (WHERE mine AND last_tick > $3 + ${AHEAD_TICKS}) AS ahead
   FROM asked
 ) a`;
 }
@@ -94,33 +94,28 @@ const BEFORE = {
 };
 
 /**
- * low[], high[], worker, epoch, version → one row: slots, lastTicks (of the claimed), refused.
+ * slots[], worker, epoch, version → one row: slots, lastTicks (of the claimed), refused.
  * `locked` waits for the old owner's tick under way, so the last tick returned includes it.
  */
 export const CLAIM_TEXT = `
-WITH asked AS MATERIALIZED (
-  SELECT s.slot FROM ${ASKED} WHERE s.worker IS DISTINCT FROM $3::text
-), locked AS MATERIALIZED (
+WITH locked AS MATERIALIZED (
   SELECT s.slot, s.epoch, s.version FROM scaler.slot s
-  WHERE s.slot = ANY (ARRAY(SELECT slot FROM asked)) AND s.worker IS DISTINCT FROM $3 ORDER BY s.slot FOR UPDATE
+  WHERE ${IS_ASKED} AND s.worker IS DISTINCT FROM $2::text ORDER BY s.slot FOR UPDATE
 ), stamped AS (
-  UPDATE scaler.slot s SET worker = $3, epoch = $4::bigint, version = $5::bigint
-  WHERE s.slot = ANY (ARRAY(SELECT slot FROM locked WHERE (epoch, version) < ($4, $5))) RETURNING s.slot, s.last_tick
+  UPDATE scaler.slot s SET worker = $2, epoch = $3::bigint, version = $4::bigint
+  WHERE s.slot = ANY (ARRAY(SELECT slot FROM locked WHERE (epoch, version) < ($3, $4))) RETURNING s.slot, s.last_tick
 )
 SELECT coalesce(c.slots, '{}') AS slots, coalesce(c."lastTicks", '{}') AS "lastTicks",
-  ARRAY(SELECT slot FROM locked WHERE (epoch, version) >= ($4, $5) ORDER BY slot) AS refused
+  ARRAY(SELECT slot FROM locked WHERE (epoch, version) >= ($3, $4) ORDER BY slot) AS refused
 FROM (SELECT array_agg(slot ORDER BY slot) AS slots, array_agg(last_tick ORDER BY slot) AS "lastTicks" FROM stamped) c`;
 
-/** low[], high[], worker, tick → one row per slot set back. */
+/** slots[], worker, tick → one row per slot set back. */
 export const REBASE_TEXT = `
-WITH asked AS MATERIALIZED (
-  SELECT s.slot FROM ${ASKED} WHERE s.worker = $3::text AND s.last_tick > $4::bigint + ${AHEAD_TICKS}
-), locked AS MATERIALIZED (
-  SELECT s.slot, s.last_tick FROM scaler.slot s
-  WHERE s.slot = ANY (ARRAY(SELECT slot FROM asked)) AND s.worker = $3 ORDER BY s.slot FOR UPDATE
+WITH locked AS MATERIALIZED (
+  SELECT s.slot FROM scaler.slot s
+  WHERE ${IS_ASKED} AND s.worker = $2::text AND s.last_tick > $3::bigint + ${AHEAD_TICKS} ORDER BY s.slot FOR UPDATE
 )
-UPDATE scaler.slot s SET last_tick = $4
-WHERE s.slot = ANY (ARRAY(SELECT slot FROM locked WHERE last_tick > $4 + ${AHEAD_TICKS})) RETURNING s.slot`;
+UPDATE scaler.slot s SET last_tick = $3 WHERE s.slot = ANY (ARRAY(SELECT slot FROM locked)) RETURNING s.slot`;
 
 /** slots[] → one row: ids, in order, sixteen bytes each. A row for each id would cost the worker ten times as much. */
 export function readIdsText(names: TableNames, slots: number): string {
@@ -128,20 +123,4 @@ export function readIdsText(names: TableNames, slots: number): string {
   const slot = slotExpression(names.id, slots, 'w');
   return `SELECT coalesce(string_agg(uuid_send(${id}), ''::bytea ORDER BY ${id}), ''::bytea) AS ids
     FROM ${quoteTable(names)} w WHERE ${slot} = ANY ($1::bigint[])`;
-}
-
-/** Ascending or not, with repetitions or not: each slot is in exactly one range. */
-export function toRanges(slots: readonly number[]): { readonly lows: number[]; readonly highs: number[] } {
-  const lows: number[] = [];
-  const highs: number[] = [];
-  const isAscending = slots.every((slot, index) => index === 0 || slots[index - 1]! < slot);
-  for (const slot of isAscending ? slots : [...slots].sort((a, b) => a - b)) {
-    const last = highs.length - 1;
-    if (last >= 0 && slot <= highs[last]! + 1) highs[last] = slot;
-    else {
-      lows.push(slot);
-      highs.push(slot);
-    }
-  }
-  return { lows, highs };
 }

@@ -2,7 +2,7 @@ import type { QueryResultRow } from 'pg';
 import type { Order } from '../ring/snapshot.ts';
 import type { Adoption } from './adoption.ts';
 import type { PostgresLink } from './connection.ts';
-import { CLAIM_TEXT, FENCE_SETTINGS, REBASE_TEXT, readIdsText, tickText, toRanges } from './fence-statements.ts';
+import { CLAIM_TEXT, FENCE_SETTINGS, REBASE_TEXT, readIdsText, tickText } from './fence-statements.ts';
 import { PruningHold } from './pruning-hold.ts';
 import type { Statement } from './session.ts';
 import type { TableNames } from './table.ts';
@@ -84,7 +84,7 @@ export class Fence {
     readonly slots: readonly number[];
     readonly lane?: string;
   }): Promise<ClaimResult> {
-    const values = [...rangeValues(args.slots), args.worker, args.epoch, args.version];
+    const values = [numberArray(args.slots), args.worker, args.epoch, args.version];
     const statement = { name: 'fence-claim', text: CLAIM_TEXT, values };
     type Row = { slots: number[]; lastTicks: number[]; refused: number[] };
     const { slots, lastTicks, refused } = await this.#one<Row>(args.lane ?? CLAIM_LANE, statement);
@@ -115,7 +115,7 @@ export class Fence {
     /** @default false */
     readonly withBefore?: boolean;
   }): Promise<TickResult> {
-    const values = [...rangeValues(args.slots), args.worker, args.tick];
+    const values = [numberArray(args.slots), args.worker, args.tick];
     const statement =
       args.withBefore === true
         ? { name: 'fence-tick-before', text: this.#tickWithBeforeText, values }
@@ -136,7 +136,7 @@ export class Fence {
     readonly tick: number;
     readonly slots: readonly number[];
   }): Promise<number> {
-    const values = [...rangeValues(args.slots), args.worker, args.tick];
+    const values = [numberArray(args.slots), args.worker, args.tick];
     return (await this.#ask(CONTROL_LANE, { name: 'fence-rebase', text: REBASE_TEXT, values })).length;
   }
 
@@ -191,9 +191,4 @@ export class Fence {
   async #one<Row extends QueryResultRow>(lane: string, statement: Statement): Promise<Row> {
     return (await this.#ask<Row>(lane, statement))[0]!;
   }
-}
-
-function rangeValues(slots: readonly number[]): [string, string] {
-  const { lows, highs } = toRanges(slots);
-  return [numberArray(lows), numberArray(highs)];
 }

@@ -60,7 +60,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   const session = new Session(client, options.statementTimeoutMs);
   const opening = client.connect().then(() => client.query(sessionSettings(options.statementTimeoutMs)));
   try {
-    const tooLate = new Error(`${session.target} did not let us in within ${CONNECT_LIMIT_MS} ms`);
+    const tooLate = () => new Error(`${session.target} did not let us in within ${CONNECT_LIMIT_MS} ms`);
     await raceAgainst(opening, CONNECT_LIMIT_MS, tooLate);
     return session;
   } catch (error) {
@@ -131,7 +131,7 @@ export class Session {
   /** Idempotent, never rejects, takes half a second at most. A statement under way is cut off. */
   async end(): Promise<void> {
     this.#isOver = true;
-    await raceAgainst(this.#client.end(), GOODBYE_LIMIT_MS, new Error('no goodbye')).catch(() => {});
+    await raceAgainst(this.#client.end(), GOODBYE_LIMIT_MS, () => new Error('no goodbye')).catch(() => {});
     // Who lies dead in the network never hears the goodbye.
     (this.#client as unknown as { readonly connection: { readonly stream: Duplex } }).connection.stream.destroy();
   }
@@ -139,19 +139,16 @@ export class Session {
   async #send<Result>(answer: Promise<Result>): Promise<Result> {
     if (this.#timeoutMs === 0) return answer;
     const limitMs = this.#timeoutMs + ANSWER_MARGIN_MS;
-    return raceAgainst(
-      answer,
-      limitMs,
-      new PostgresUnavailableError(`${this.target} did not answer within ${limitMs} ms`),
-    );
+    const tooLate = () => new PostgresUnavailableError(`${this.target} did not answer within ${limitMs} ms`);
+    return raceAgainst(answer, limitMs, tooLate);
   }
 }
 
 /** Whoever loses is not listened to any more. */
-async function raceAgainst<Result>(work: Promise<Result>, limitMs: number, tooLate: Error): Promise<Result> {
+async function raceAgainst<Result>(work: Promise<Result>, limitMs: number, tooLate: () => Error): Promise<Result> {
   let timer: NodeJS.Timeout | undefined;
   const limit = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(tooLate), limitMs);
+    timer = setTimeout(() => reject(tooLate()), limitMs);
   });
   work.catch(() => {});
   try {

@@ -284,7 +284,7 @@ describe('ticking', () => {
         await addRows(link, NAMES, rows);
         for (const mayAnalyze of [false, true]) {
           if (mayAnalyze) await admin.query('ANALYZE work_items');
-          const { rows: lines } = await planner.query("EXPLAIN EXECUTE t('{0}', '{63}', 'a', 1)");
+          const { rows: lines } = await planner.query("EXPLAIN EXECUTE t('{0,63}', 'a', 1)");
           const plan = lines.map((line) => line['QUERY PLAN']).join('\n');
           assert.doesNotMatch(plan, /Seq Scan/, plan);
           assert.match(plan, /Index Scan (using|on) work_items_scaler_slot/, plan);
@@ -298,7 +298,11 @@ describe('ticking', () => {
 
 describe('an owner and its successor at the same moment', () => {
   let other: pg.Client;
-  const values = (worker: string, ...rest: number[]) => ['{0}', `{${SLOTS - 1}}`, worker, ...rest];
+  const values = (worker: string, ...rest: number[]) => [
+    `{${Array.from({ length: SLOTS }, (_, slot) => slot)}}`,
+    worker,
+    ...rest,
+  ];
 
   beforeEach(async () => {
     other = new pg.Client({ connectionString: database.url });

@@ -287,6 +287,19 @@ describe('coordinator: a term', () => {
     assert.equal(machine.all('probe-worker').length, 1, 'heard since, and gone: that is no effect of an outage');
   });
 
+  it('DESIGN §6: whom it heard since it connected, if only while standing by, is missing when nobody answers', () => {
+    const young = newcomer();
+    young.at(0, { kind: 'wake' });
+    young.at(50, { kind: 'worker-heard', value: makeLiveness('a') });
+    const machine = holder(young);
+    machine.at(100, { kind: 'office-ready', attempt: 1, office: makeOffice(STORED) });
+    machine.at(120, { kind: 'worker-probed', worker: 'a', answer: { kind: 'no-responders' } });
+    assert.equal(machine.all('probe-worker').length, 1);
+    assert.deepEqual(machine.at(120, { kind: 'worker-probed', worker: 'b', answer: { kind: 'no-responders' } }), []);
+    machine.at(130, { kind: 'reconnected' });
+    assert.deepEqual(machine.at(140, { kind: 'worker-probed', worker: 'a', answer: { kind: 'no-responders' } }), []);
+  });
+
   it('DESIGN §6: silence counts only while its own renewals are acknowledged: a gap starts every lease anew', () => {
     const machine = settled();
     machine.at(1_400, { kind: 'leader-written', sentMs: 1_300, outcome: { kind: 'won', revision: 2 } });

@@ -238,15 +238,14 @@ describe('membership: a connection that is gone', () => {
     assert.equal(members.probe('b', NOBODY, 120).effects.length, 2);
   });
 
-  it('DESIGN §6: no responders is confirmed by a second probe, then the key is read and deleted by its revision', () => {
+  it('DESIGN §6: no responders is confirmed by a second probe, then the key is deleted by its revision', () => {
     const members = new Members('a', 'b');
     members.sweep(0);
     assert.deepEqual(members.probe('a', NOBODY, 3).effects, [
       { kind: 'report', report: { kind: 'member-suspected', worker: 'a', evidence: 'connection-closed' } },
       { kind: 'probe-worker', worker: 'a' },
     ]);
-    assert.deepEqual(members.probe('a', NOBODY, 6).effects, [{ kind: 'read-key', worker: 'a' }]);
-    assert.deepEqual(members.readKey('a', { entry: makeEntry('a', 1) }, 8).effects, deleteKey('a', 1));
+    assert.deepEqual(members.probe('a', NOBODY, 6).effects, deleteKey('a', 1));
     const gone = members.take(receiveDeletion(members.state, 'a', 'deleted', 10));
     assert.deepEqual(gone.changes, left('a', 'connection-closed'));
   });
@@ -261,14 +260,46 @@ describe('membership: a connection that is gone', () => {
     }
   });
 
-  it('DESIGN §6: `changed` clears it: a worker that came back and renewed wins', () => {
+  it('where the revision is not known the key is read first', () => {
+    const members = new Members('a', 'b');
+    members.hear('new', 1);
+    members.probe('new', NOBODY, 3);
+    assert.deepEqual(members.probe('new', NOBODY, 6).effects, [{ kind: 'read-key', worker: 'new' }]);
+  });
+
+  it('DESIGN §6: `changed`: a worker that came back and renewed wins', () => {
     const members = new Members('a', 'b');
     members.probe('a', NOBODY, 3);
     members.probe('a', NOBODY, 6);
-    members.readKey('a', { entry: makeEntry('a', 1) }, 8);
     const changed = members.take(receiveDeletion(members.state, 'a', 'changed', 10));
-    assert.deepEqual([changed.effects, changed.changes], [cleared('a', 'connection-closed'), []]);
-    assert.deepEqual(members.ids, ['a', 'b']);
+    assert.deepEqual([changed.effects, changed.changes], [[{ kind: 'read-key', worker: 'a' }], []]);
+    // Told of meanwhile or not: it is later than what was to be deleted, so its worker is asked once more.
+    receiveRevision(members.state, 'a', 7);
+    assert.deepEqual(members.readKey('a', { entry: makeEntry('a', 7) }, 12).effects, [
+      { kind: 'probe-worker', worker: 'a' },
+    ]);
+    members.probe('a', { kind: 'answered', value: makeLiveness('a') }, 14);
+    assert.deepEqual([members.ids, members.state.members.get('a')?.suspicion], [['a', 'b'], null]);
+  });
+
+  it('`changed` by the end of its lease: it is gone', () => {
+    const members = new Members('a', 'b');
+    members.probe('a', NOBODY, 3);
+    members.probe('a', NOBODY, 6);
+    members.take(receiveDeletion(members.state, 'a', 'changed', 10));
+    assert.deepEqual(members.readKey('a', { entry: null }, 12).changes, left('a', 'connection-closed'));
+  });
+
+  it('a late word of an earlier deletion is not that of the deletion under way', () => {
+    const members = new Members('a', 'b');
+    receiveRevision(members.state, 'a', 7);
+    members.probe('a', NOBODY, 3);
+    members.probe('a', NOBODY, 6);
+    assert.deepEqual(members.take(receiveRemoval(members.state, 'a', { revision: 5, nowMs: 7 })).changes, []);
+    assert.deepEqual(
+      members.take(receiveRemoval(members.state, 'a', { revision: 8, nowMs: 8 })).changes,
+      left('a', 'connection-closed'),
+    );
   });
 
   it('DESIGN §6: the server’s own word needs one probe to confirm it', () => {
@@ -276,7 +307,7 @@ describe('membership: a connection that is gone', () => {
     const told = members.take(receiveDisconnect(members.state, 'a', 3));
     assert.deepEqual(told.effects.at(-1), { kind: 'probe-worker', worker: 'a' });
     assert.deepEqual(receiveDisconnect(members.state, 'a', 3).effects, [], 'doubled: already being confirmed');
-    assert.deepEqual(members.probe('a', NOBODY, 4).effects, [{ kind: 'read-key', worker: 'a' }]);
+    assert.deepEqual(members.probe('a', NOBODY, 4).effects, deleteKey('a', 1));
     assert.deepEqual(receiveDisconnect(members.state, 'a', 5).effects, [], 'doubled: already being confirmed');
     assert.deepEqual(receiveDisconnect(members.state, 'stranger', 5).effects, []);
   });
@@ -302,14 +333,14 @@ describe('membership: a connection that is gone', () => {
     assert.equal(sweepMembers(members.state, { leaseTtlMs: LEASE_TTL_MS, nowMs: 0 }).effects.length, 2);
     const told = members.take(receiveDisconnect(members.state, 'a', 3));
     assert.deepEqual(told.effects.at(-1), { kind: 'probe-worker', worker: 'a' });
-    assert.deepEqual(members.probe('a', NOBODY, 4).effects, [{ kind: 'read-key', worker: 'a' }]);
+    assert.deepEqual(members.probe('a', NOBODY, 4).effects, deleteKey('a', 1));
     assert.deepEqual(members.probe('a', TIMEOUT, 5).effects, [], 'the first one’s');
-    assert.deepEqual(members.readKey('a', { entry: makeEntry('a', 1) }, 6).effects, deleteKey('a', 1));
   });
 
   it('DESIGN §6: a key put since nobody answered is not deleted before its worker was asked again', () => {
     const suspected = () => {
-      const members = new Members('a', 'b');
+      const members = new Members('b');
+      members.hear('a', 1);
       members.take(receiveDisconnect(members.state, 'a', 3));
       members.probe('a', NOBODY, 4);
       // The watch tells of the put before the key is read: known, but later than the evidence.
@@ -320,24 +351,23 @@ describe('membership: a connection that is gone', () => {
     };
     const back = suspected();
     back.probe('a', { kind: 'answered', value: makeLiveness('a') }, 8);
-    assert.deepEqual([back.ids, back.state.members.get('a')?.suspicion], [['a', 'b'], null]);
+    assert.deepEqual([back.ids, back.state.members.get('a')?.suspicion], [['b', 'a'], null]);
 
     const dead = suspected();
-    assert.deepEqual(dead.probe('a', NOBODY, 8).effects, [{ kind: 'read-key', worker: 'a' }]);
-    assert.deepEqual(dead.readKey('a', { entry: makeEntry('a', 7) }, 9).effects, deleteKey('a', 7));
+    assert.deepEqual(dead.probe('a', NOBODY, 8).effects, deleteKey('a', 7));
   });
 
   it('DESIGN §6: a key that could not be read, or not be deleted, is tried again only after another probe', () => {
     const members = new Members('a', 'b');
     members.take(receiveDisconnect(members.state, 'a', 3));
     members.probe('a', NOBODY, 4);
-    members.readKey('a', 'failed', 1_004);
+    members.take(receiveDeletion(members.state, 'a', 'failed', 1_004));
     const { effects } = members.take(sweepMembers(members.state, { leaseTtlMs: LEASE_TTL_MS, nowMs: 1_254 }));
     assert.deepEqual(effects, [
       { kind: 'probe-worker', worker: 'a' },
       { kind: 'probe-worker', worker: 'b' },
     ]);
-    assert.deepEqual(members.probe('a', NOBODY, 1_257).effects, [{ kind: 'read-key', worker: 'a' }]);
+    assert.deepEqual(members.probe('a', NOBODY, 1_257).effects, deleteKey('a', 1));
   });
 
   it('a probe’s reply is as good as a renewal, and a reply `leaving` as good as a deletion', () => {

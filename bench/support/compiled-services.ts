@@ -1,0 +1,19 @@
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import type { Role } from '../../services/local/supervisor.ts';
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+const COMPILER = ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'];
+
+let compiling: Promise<unknown> | null = null;
+
+/**
+ * Node's arguments for a service as the images run it: compiled. Under the sources' loader it would take half as much memory
+ * again, and be the longer in dying. Compiles into `dist/`, once for each process.
+ */
+export async function compiledService(role: Role): Promise<string[]> {
+  compiling ??= promisify(execFile)(process.execPath, COMPILER, { cwd: ROOT });
+  await compiling;
+  return ['--enable-source-maps', `${ROOT}dist/services/${role}/main.js`];
+}
