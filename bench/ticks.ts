@@ -20,6 +20,7 @@ const QUICK = {
   rows: [1_000, 20_000],
   workers: [2],
   repetitions: 3,
+  waySeconds: 0,
   aloneSeconds: 2,
   hertzRows: [10_000],
   hertzSeconds: 5,
@@ -41,7 +42,8 @@ const fullSpeed: FullSpeedResult[] = [];
 const oneHertz: OneHertzResult[] = [];
 try {
   for (const layout of options.layouts.split(',') as Layout[]) {
-    for (const rows of options.rows) fullSpeed.push(...(await measureSize(postgres, { rows, layout })));
+    for (const rows of options.rows.filter((size) => size > 0))
+      fullSpeed.push(...(await measureSize(postgres, { rows, layout })));
   }
   await measurePaces(postgres);
 } finally {
@@ -74,6 +76,7 @@ async function measureSize(
       const measured = await measureFullSpeed({
         ...{ table, drivers, workers, layout, firstTick, postgresPid: server.pid },
         repetitions: options.repetitions,
+        wayMs: options.waySeconds * 1000,
         aloneMs: options.aloneSeconds * 1000,
       });
       await drivers.stop();

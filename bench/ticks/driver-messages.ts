@@ -12,10 +12,12 @@ export interface DriverSetup {
   readonly version: number;
 }
 
-export type Order =
-  | { readonly kind: 'round'; readonly way: Way; readonly tick: number }
-  /** Rounds back to back, each driver for itself, for so long. */
-  | { readonly kind: 'keep-ticking'; readonly fromTick: number; readonly forMs: number };
+/** Rounds back to back, each driver for itself, until so long has passed: one at least. */
+export interface Order {
+  readonly way: Way;
+  readonly fromTick: number;
+  readonly forMs: number;
+}
 
 export interface RoundResult {
   readonly rows: number;

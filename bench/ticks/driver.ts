@@ -41,15 +41,15 @@ async function obey(order: Order): Promise<RoundResult> {
   delays.reset();
   const cpu = process.cpuUsage();
   const startedMs = performance.now();
-  const endMs = startedMs + (order.kind === 'round' ? 0 : order.forMs);
-  let tick = order.kind === 'round' ? order.tick : order.fromTick;
+  let tick = order.fromTick;
   do {
     const roundStartedMs = performance.now();
-    const done = await runRound(order.kind === 'round' ? order.way : 'ours', tick, statementMs);
+    const done = await runRound(order.way, tick, statementMs);
+    if (order.way !== 'row-by-row' && done !== setup.rows) throw new Error(`expected ${setup.rows} rows, got ${done}`);
     rows += done;
     roundMs.push(performance.now() - roundStartedMs);
     tick += 1;
-  } while (performance.now() < endMs);
+  } while (performance.now() < startedMs + order.forMs);
   const { user, system } = process.cpuUsage(cpu);
   return {
     rows,

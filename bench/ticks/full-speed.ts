@@ -1,6 +1,6 @@
 import { cpuMsOfTree } from '../support/cpu.ts';
 import { median, quantile, sum } from '../support/statistics.ts';
-import type { RoundResult, Way } from './driver-messages.ts';
+import type { Order, RoundResult, Way } from './driver-messages.ts';
 import type { Drivers } from './drivers.ts';
 import type { Layout, MeasuredTable } from './measured-table.ts';
 
@@ -32,6 +32,7 @@ export interface FullSpeedResult {
 }
 
 interface Sample {
+  readonly rounds: number;
   readonly rate: number;
   readonly cpuUs: number | null;
   readonly walBytesPerRow: number;
@@ -46,12 +47,17 @@ export interface FullSpeedRun {
   readonly layout: Layout;
   readonly postgresPid: number | null;
   readonly repetitions: number;
+  /** How long each way takes in each repetition, one pass over the table at least. */
+  readonly wayMs: number;
   readonly aloneMs: number;
   /** No tick before was higher. */
   readonly firstTick: number;
 }
 
-/** Each repetition measures every way once, one after the other, so that what disturbs the machine disturbs them all. */
+/**
+ * Each repetition measures every way, passes over the table back to back, one way after the other: what disturbs the machine
+ * disturbs them all.
+ */
 export async function measureFullSpeed(run: FullSpeedRun): Promise<{ result: FullSpeedResult; lastTick: number }> {
   const samples: Record<'bare' | 'ours' | 'plain' | 'rowByRow', Sample[]> = {
     bare: [],
@@ -60,18 +66,22 @@ export async function measureFullSpeed(run: FullSpeedRun): Promise<{ result: Ful
     rowByRow: [],
   };
   let tick = run.firstTick;
+  const measure = async (way: Way, forMs: number): Promise<Sample> => {
+    const taken = await sampleWay(run, { way, fromTick: tick, forMs });
+    tick += taken.rounds;
+    return taken;
+  };
   for (let repetition = -WARM_UPS; repetition < run.repetitions; repetition += 1) {
-    tick += 1;
     const bare = await sampleBare(run);
-    const ours = await sampleRound(run, 'ours', tick);
-    const plain = await sampleRound(run, 'plain', tick);
-    const rowByRow = await sampleRound(run, 'row-by-row', tick);
+    const ours = await measure('ours', run.wayMs);
+    const plain = await measure('plain', run.wayMs);
+    const rowByRow = await measure('row-by-row', 0);
     if (repetition < 0) continue;
     for (const [name, sample] of Object.entries({ bare, ours, plain, rowByRow })) {
       samples[name as keyof typeof samples].push(sample);
     }
   }
-  const alone = await measureAlone(run, tick + 1);
+  const alone = await measureAlone(run, tick);
   const middle = (list: readonly Sample[], pick: (sample: Sample) => number | null) => {
     const values = list.map(pick).filter((value) => value !== null);
     return values.length === 0 ? null : median(values);
@@ -99,26 +109,41 @@ export async function measureFullSpeed(run: FullSpeedRun): Promise<{ result: Ful
 }
 
 function sampleBare(run: FullSpeedRun): Promise<Sample> {
-  return sample(run, async () => ({ rows: run.table.rows, ms: await run.table.updateAll() }));
-}
-
-function sampleRound(run: FullSpeedRun, way: Way, tick: number): Promise<Sample> {
   return sample(run, async () => {
-    const startedMs = performance.now();
-    const results = await run.drivers.tell({ kind: 'round', way, tick });
-    const rows = sum(results.map((result) => result.rows));
-    const isWhole = way === 'row-by-row' || rows === run.table.rows;
-    if (!isWhole) throw new Error(`expected ${run.table.rows} rows in tick ${tick} (${way}), got ${rows}`);
-    return { rows, ms: performance.now() - startedMs };
+    let rounds = 0;
+    let ms = 0;
+    do {
+      ms += await run.table.updateAll();
+      rounds += 1;
+    } while (ms < run.wayMs);
+    return { rows: rounds * run.table.rows, ms, rounds };
   });
 }
 
-async function sample(run: FullSpeedRun, work: () => Promise<{ rows: number; ms: number }>): Promise<Sample> {
+/** Until the last worker is done. */
+function sampleWay(run: FullSpeedRun, order: Order): Promise<Sample> {
+  return sample(run, async () => {
+    const startedMs = performance.now();
+    const results = await run.drivers.tell(order);
+    const rounds = Math.max(...results.map(({ roundMs }) => roundMs.length));
+    return { rows: sum(results.map(({ rows }) => rows)), ms: performance.now() - startedMs, rounds };
+  });
+}
+
+interface Work {
+  readonly rows: number;
+  readonly ms: number;
+  /** Of whoever had most. */
+  readonly rounds: number;
+}
+
+async function sample(run: FullSpeedRun, work: () => Promise<Work>): Promise<Sample> {
   const readCpu = () => (run.postgresPid === null ? null : cpuMsOfTree(run.postgresPid));
   const [walBefore, cpuBefore] = [await run.table.readWalBytes(), readCpu()];
-  const { rows, ms } = await work();
+  const { rows, ms, rounds } = await work();
   const [cpuAfter, walAfter] = [readCpu(), await run.table.readWalBytes()];
   return {
+    rounds,
     rate: (rows / ms) * 1000,
     cpuUs: cpuBefore === null || cpuAfter === null ? null : ((cpuAfter - cpuBefore) * 1000) / rows,
     walBytesPerRow: (walAfter - walBefore) / rows,
@@ -127,7 +152,7 @@ async function sample(run: FullSpeedRun, work: () => Promise<{ rows: number; ms:
 
 async function measureAlone(run: FullSpeedRun, fromTick: number) {
   const before = await run.table.readCounters();
-  const results = await run.drivers.tell({ kind: 'keep-ticking', fromTick, forMs: run.aloneMs });
+  const results = await run.drivers.tell({ way: 'ours', fromTick, forMs: run.aloneMs });
   const after = await run.table.readCounters();
   const rows = sum(results.map((result) => result.rows));
   const statementMs = results.flatMap((result) => result.statementMs);

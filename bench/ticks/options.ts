@@ -5,7 +5,7 @@ export const ticksOptions = {
   rows: numbers({
     flag: 'rows',
     variable: 'BENCH_ROWS',
-    describe: 'sizes of the table',
+    describe: 'sizes of the table at full speed; 0: none',
     default: '1000,10000,100000,400000,1000000',
   }),
   workers: numbers({ flag: 'workers', variable: 'BENCH_WORKERS', describe: 'numbers of workers', default: '4' }),
@@ -24,6 +24,14 @@ export const ticksOptions = {
     default: '5',
     min: 1,
     max: 100,
+  }),
+  waySeconds: integer({
+    flag: 'way-seconds',
+    variable: 'BENCH_WAY_SECONDS',
+    describe: 'how long each way takes in each repetition, back to back; one pass over the table at least',
+    default: '2',
+    min: 0,
+    max: 3_600,
   }),
   aloneSeconds: integer({
     flag: 'alone-seconds',

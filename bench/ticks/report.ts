@@ -58,7 +58,7 @@ export function aloneTable(results: readonly FullSpeedResult[]): Table {
 }
 
 export function hertzTable(results: readonly OneHertzResult[]): Table {
-  const percent = (share: number | null) => (share === null ? '–' : `${formatNumber(share * 100)} %`);
+  const percent = (share: number | null) => (share === null ? '–' : `${formatNumber(share * 100, 1)} %`);
   return {
     head: [
       'rows, workers',
