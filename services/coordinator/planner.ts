@@ -5,7 +5,8 @@ import type { CoordinatorEffect, MemberChange } from './protocol.ts';
 /**
  * When does a change become a snapshot, and which? Changes that follow each other closely become one; while a snapshot is
  * being published, further ones wait for it. Rows without an owner wait for nothing but others that are about to have none:
- * their snapshot comes as soon as no other worker is under suspicion. Nothing waits longer than the window.
+ * their snapshot comes as soon as no other worker is under suspicion. Nothing waits longer than the window, but for the rest
+ * of many who die together: the more there are, the longer their end takes, and the rest of them become one snapshot.
  *
  * States: settled (no causes) → collecting (until `planAt`) → publishing → settled.
  * Invariant: `assignment` is what the last published snapshot says; a plan that the stream refused leaves no trace.
@@ -23,6 +24,8 @@ export interface PlannerState {
   readonly collectingSinceMs: number | null;
   /** When the last of them came. */
   readonly lastCauseMs: number;
+  /** When rows without an owner were last planned for. */
+  readonly orphansPlannedMs: number;
   readonly publishing: Publishing | null;
 }
 
@@ -54,6 +57,12 @@ export interface PlannerStep {
 const WINDOW_MS = 20;
 /** Signals sent at once arrive within a few milliseconds; whoever comes later than this did not come together. */
 const QUIET_MS = 5;
+/** Who dies so soon after another may have died with it. */
+const BURST_MS = 250;
+/** Ten processes that are killed at one instant on two cores are gone one after the other, within some 100 ms. */
+const BURST_QUIET_MS_PER_OTHER = 4;
+const BURST_QUIET_MOST_MS = 100;
+const BURST_WINDOW_MS = 200;
 
 /** A new term. `base` is the assignment found in force; it is published under the term's epoch before all else. */
 export function startPlanner(term: {
@@ -71,6 +80,7 @@ export function startPlanner(term: {
     causes: [],
     collectingSinceMs: null,
     lastCauseMs: Number.NEGATIVE_INFINITY,
+    orphansPlannedMs: Number.NEGATIVE_INFINITY,
     publishing: null,
   };
 }
@@ -112,7 +122,8 @@ export function advancePlanner(state: PlannerState, context: PlannerContext): Pl
   const atMs = planAtMs(state, context);
   if (atMs === null || context.nowMs < atMs) return { state, effects: [] };
   const cause = mergeCauses(state.causes);
-  const settled = { ...state, causes: [], collectingSinceMs: null };
+  const orphansPlannedMs = state.causes.some(leavesOrphans) ? context.nowMs : state.orphansPlannedMs;
+  const settled = { ...state, causes: [], collectingSinceMs: null, orphansPlannedMs };
   const next = assign({ weights: context.weights, workers: context.workers, previous: state.assignment });
   if (cause === null || isSameAssignment(state.assignment, next)) return { state: settled, effects: [] };
   return publish(settled, next, cause, context);
@@ -124,6 +135,12 @@ export function planAtMs(state: PlannerState, { isUnsettled }: Pick<PlannerConte
   if (collectingSinceMs === null || state.publishing !== null) return null;
   const atTheLatestMs = collectingSinceMs + WINDOW_MS;
   if (!state.causes.some(leavesOrphans)) return Math.min(atTheLatestMs, state.lastCauseMs + QUIET_MS);
+  if (collectingSinceMs - state.orphansPlannedMs < BURST_MS) {
+    // Of those left one may die, and another is needed to go on: what more there are may go with it.
+    const others = Math.max(0, (state.assignment?.workers.length ?? 0) - 2);
+    const quietMs = Math.min(BURST_QUIET_MS_PER_OTHER * others, BURST_QUIET_MOST_MS);
+    return Math.min(collectingSinceMs + BURST_WINDOW_MS, state.lastCauseMs + quietMs);
+  }
   return isUnsettled ? atTheLatestMs : collectingSinceMs;
 }
 

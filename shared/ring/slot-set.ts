@@ -12,7 +12,8 @@ export class SlotSetError extends Error {
   readonly code = 'bad-slot-set';
 }
 
-const PART_PATTERN = /^(0|[1-9]\d{0,9})(?:-([1-9]\d{0,9}))?$/;
+const NO_NUMBER = -1;
+const DIGITS_MOST = 10;
 
 /** Writes strictly ascending slots as text; `''` for none. */
 export function encodeSlots(sorted: ArrayLike<number>): string {
@@ -42,13 +43,13 @@ export function parseSlots(text: string, slots: number): number[] {
   const result: number[] = [];
   let previous = -1;
   for (const part of text.split(',')) {
-    const match = PART_PATTERN.exec(part);
-    if (match === null) {
+    const dash = part.indexOf('-');
+    const first = parseNumber(part, 0, dash < 0 ? part.length : dash);
+    const last = dash < 0 ? first : parseNumber(part, dash + 1, part.length);
+    if (first === NO_NUMBER || last === NO_NUMBER) {
       throw new SlotSetError(`expected slots like "0-3,9,12-40", got the part ${quote(part)}`);
     }
-    const first = Number(match[1]);
-    const last = match[2] === undefined ? first : Number(match[2]);
-    if (match[2] !== undefined && last <= first) {
+    if (dash >= 0 && last <= first) {
       throw new SlotSetError(`expected a range's end above its start, got "${part}"`);
     }
     if (last >= slots) throw new SlotSetError(`expected slots from 0 to ${slots - 1}, got "${part}"`);
@@ -57,6 +58,19 @@ export function parseSlots(text: string, slots: number): number[] {
     previous = last;
   }
   return result;
+}
+
+/** By hand: a pattern takes twice as long, and every worker reads all parts of every snapshot. */
+function parseNumber(text: string, from: number, to: number): number {
+  const length = to - from;
+  if (length < 1 || length > DIGITS_MOST || (length > 1 && text[from] === '0')) return NO_NUMBER;
+  let number = 0;
+  for (let index = from; index < to; index += 1) {
+    const digit = text.charCodeAt(index) - 48;
+    if (digit < 0 || digit > 9) return NO_NUMBER;
+    number = number * 10 + digit;
+  }
+  return number;
 }
 
 function quote(text: string): string {

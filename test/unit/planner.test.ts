@@ -97,6 +97,19 @@ describe('planner: changes become snapshots', () => {
     assert.ok(publishingOf(advancePlanner(state, { ...unsettled, nowMs: 120 }).state));
   });
 
+  it('DESIGN §9: who dies right after another waits for the rest, the longer the more workers there are', () => {
+    const crowd = Array.from({ length: 20 }, (_, index) => `w${String(index).padStart(2, '0')}`);
+    const first = noteMemberChange(startWith(crowd), dead('w00'), 100);
+    const { state } = advancePlanner(first, context(100, crowd.slice(1)));
+    let settled = finishPublish(state, { order: publishingOf(state), sequence: 8 });
+    settled = noteMemberChange(settled, dead('w01'), 120);
+    assert.equal(planAtMs(settled, { isUnsettled: false }), 120 + 68);
+    for (const nowMs of [160, 200, 240, 280]) settled = noteMemberChange(settled, dead(`w${nowMs}`), nowMs);
+    assert.equal(planAtMs(settled, { isUnsettled: false }), 320, '200 ms at most');
+    const later = noteMemberChange(finishPublish(state, { order: publishingOf(state), sequence: 8 }), dead('w01'), 350);
+    assert.equal(planAtMs(later, { isUnsettled: false }), 350, 'a death of its own');
+  });
+
   it('a change that was being collected is planned with the urgent one', () => {
     const state = noteMemberChange(noteMemberChange(startWith(['a', 'b']), joined('c'), 100), dead('b'), 105);
     const snapshot = publishingOf(advancePlanner(state, context(105, ['a', 'c'])).state);
