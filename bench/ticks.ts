@@ -109,7 +109,7 @@ async function measurePaces(server: BenchPostgres): Promise<void> {
         seconds,
       });
       oneHertz.push(result);
-      say(`  missed ${result.missedTicks} ticks of ${rows * seconds}`);
+      say(`  missed ${result.missedTicks} ticks of ${rows * seconds}, ${result.doubleTicks} double`);
       if (result.missedTicks > 0) return;
     } catch (error) {
       say(`  failed: ${error instanceof Error ? error.message : String(error)}`);

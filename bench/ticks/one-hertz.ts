@@ -14,8 +14,9 @@ export interface OneHertzResult {
   readonly rows: number;
   readonly workers: number;
   readonly seconds: number;
-  /** By the table itself: what its values lack of one increment for each tick number that passed. */
+  /** By the table's own values against the fence. */
   readonly missedTicks: number;
+  readonly doubleTicks: number;
   /** By the workers' own count. */
   readonly reportedMissedTicks: number;
   readonly roundMeanMs: number;
@@ -83,16 +84,18 @@ async function watch(run: Run, running: Running): Promise<OneHertzResult> {
     const [from, to] = [pick(before), pick(after)];
     return from === null || to === null ? null : (to - from) / (after.atMs - before.atMs);
   };
-  const due = before.slots.reduce(
-    (total, { slot, rows, lastTick }) => total + rows * ((after.bySlot.get(slot)?.lastTick ?? lastTick) - lastTick),
-    0,
-  );
+  // Slot by slot: what one has missed shall not make up for what another has had twice.
+  const behind = before.slots.map(({ slot, rows, values, lastTick }) => {
+    const now = after.bySlot.get(slot);
+    return now === undefined ? 0 : rows * (now.lastTick - lastTick) - (now.values - values);
+  });
   const done = after.values - before.values;
   return {
     rows: run.rows,
     workers: run.workers,
     seconds: run.seconds,
-    missedTicks: due - done,
+    missedTicks: sum(behind.filter((ticks) => ticks > 0)),
+    doubleTicks: -sum(behind.filter((ticks) => ticks < 0)),
     reportedMissedTicks: after.missed - before.missed,
     roundMeanMs: ((after.roundSeconds - before.roundSeconds) * 1000) / (after.rounds - before.rounds),
     hotShare: (after.hot - before.hot) / (after.updates - before.updates),

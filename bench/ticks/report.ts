@@ -63,7 +63,7 @@ export function hertzTable(results: readonly OneHertzResult[]): Table {
     head: [
       'rows, workers',
       'seconds',
-      'missed ticks',
+      'missed, double ticks',
       'round ms (mean)',
       'HOT',
       'table grows to',
@@ -77,7 +77,7 @@ export function hertzTable(results: readonly OneHertzResult[]): Table {
     rows: results.map((one) => [
       `${formatNumber(one.rows)}, ${one.workers}`,
       formatNumber(one.seconds),
-      formatNumber(one.missedTicks),
+      `${formatNumber(one.missedTicks)}, ${formatNumber(one.doubleTicks)}`,
       formatNumber(one.roundMeanMs),
       one.hotShare.toFixed(4),
       `${one.growth.toFixed(2)}×`,
