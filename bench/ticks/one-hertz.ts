@@ -95,7 +95,7 @@ async function watch(run: Run, running: Running): Promise<OneHertzResult> {
     workers: run.workers,
     seconds: run.seconds,
     missedTicks: sum(behind.filter((ticks) => ticks > 0)),
-    doubleTicks: -sum(behind.filter((ticks) => ticks < 0)),
+    doubleTicks: Math.abs(sum(behind.filter((ticks) => ticks < 0))),
     reportedMissedTicks: after.missed - before.missed,
     roundMeanMs: ((after.roundSeconds - before.roundSeconds) * 1000) / (after.rounds - before.rounds),
     hotShare: (after.hot - before.hot) / (after.updates - before.updates),
