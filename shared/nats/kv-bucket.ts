@@ -118,17 +118,30 @@ export class KvBucket {
   /** All keys' newest messages, deletions too. @throws when the bucket is gone or did not tell all in time. */
   async readAll(): Promise<KvEntry[]> {
     const entries: KvEntry[] = [];
+    let isInitialized = false;
     let isComplete = false;
+    let pending = 0;
     let iterator: QueuedIterator<KvEntryOfClient> | undefined;
-    iterator = await this.watch(() => {
+    // The client counts messages, and a key that is put while they are read comes twice: only what is not there any more
+    // behind the last one makes it whole.
+    const look = () => {
+      if (!isInitialized || pending > 0) return;
       isComplete = true;
       iterator?.stop();
+    };
+    iterator = await this.watch(() => {
+      isInitialized = true;
+      look();
     });
     // An empty bucket is complete before there is an iterator to stop.
     if (isComplete) iterator.stop();
     const timer = setTimeout(() => iterator?.stop(), ENTRIES_LIMIT_MS);
     try {
-      for await (const entry of iterator) entries.push(toEntry(entry));
+      for await (const entry of iterator) {
+        entries.push(toEntry(entry));
+        pending = entry.delta ?? 0;
+        look();
+      }
     } finally {
       clearTimeout(timer);
     }

@@ -34,7 +34,7 @@ export const GUARDS: readonly Guard[] = [
     edits: [
       {
         file: 'services/coordinator/machine.ts',
-        from: 'membership: restartLeases(term.membership, { leaseTtlMs, nowMs }),',
+        from: 'membership: restartLeases(term.membership, { leaseTtlMs, nowMs, fromMs }),',
         to: 'membership: term.membership,',
       },
     ],
