@@ -1,4 +1,5 @@
 import { binLogarithmically, summarize } from '../support/statistics.ts';
+import { escapeText } from '../support/svg.ts';
 
 export interface Histogram {
   readonly title: string;
@@ -74,8 +75,4 @@ function xOf(ms: number): number {
 
 function fixed(value: number): string {
   return value.toFixed(1);
-}
-
-function escapeText(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 }

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import type { Role } from '../../services/local/supervisor.ts';
+import { loaderFlags, type Role } from '../../services/local/supervisor.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const COMPILER = ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'];
@@ -15,5 +15,6 @@ let compiling: Promise<unknown> | null = null;
 export async function compiledService(role: Role): Promise<string[]> {
   compiling ??= promisify(execFile)(process.execPath, COMPILER, { cwd: ROOT });
   await compiling;
-  return ['--enable-source-maps', `${ROOT}dist/services/${role}/main.js`];
+  const script = `${ROOT}dist/services/${role}/main.js`;
+  return [...loaderFlags(script), script];
 }

@@ -99,8 +99,8 @@ function write(
   return `<text x="${place.x.toFixed(1)}" y="${place.y.toFixed(1)}"${anchor}>${escapeText(text)}</text>`;
 }
 
-function escapeText(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
+export function escapeText(text: string): string {
+  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 }
 
 /** 1, 2 or 5 times a power of ten. */

@@ -94,7 +94,7 @@ function describeLoss(role: Role, left: number): string {
 }
 
 /** In development the services are TypeScript, which tsx loads; built ones run as they are. */
-function loaderFlags(script: string): string[] {
+export function loaderFlags(script: string): string[] {
   return script.endsWith('.ts') ? ['--import', import.meta.resolve('tsx')] : ['--enable-source-maps'];
 }
 

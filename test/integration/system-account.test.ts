@@ -46,8 +46,7 @@ describe('a coordinator with a login in the system account', { timeout: 240_000 
     workers.get(id)?.signal('SIGKILL');
     workers.delete(id);
     const left = await planner.waitFor(`the departure of ${id}`, ({ msg }) => msg === 'worker left', from);
-    assert.equal(left.peer, id);
-    assert.equal(left.evidence, 'connection-closed');
+    assert.deepEqual([left.peer, left.evidence], [id, 'connection-closed']);
     await system.watching(workers.values(), 9);
   }
 
