@@ -4,7 +4,7 @@
  *
  * A key is deleted when its newest message says so, or is empty: servers mark expired keys that way.
  */
-import { headers, type KV, type MsgHdrs, type QueuedIterator, type StreamInfo } from 'nats';
+import { headers, type KV, type KvEntry as KvEntryOfClient, type MsgHdrs, type StreamInfo } from 'nats';
 import type { NatsLink } from './connection.ts';
 import { CALL_LIMIT_MS, type JetStream, useJetStream } from './jetstream.ts';
 import { streamOfBucket, subjectOfKey } from './names.ts';
@@ -24,6 +24,12 @@ export interface KvEntry {
   /** Empty when it is deleted. */
   readonly bytes: Uint8Array;
   readonly isDeleted: boolean;
+}
+
+export interface BucketWatch {
+  /** Ends when it is stopped; throws what ended it else. */
+  readonly entries: AsyncIterable<KvEntry>;
+  stop(): void;
 }
 
 export type WriteOutcome =
@@ -118,30 +124,17 @@ export class KvBucket {
   /** All keys' newest messages, deletions too. @throws when the bucket is gone or did not tell all in time. */
   async readAll(): Promise<KvEntry[]> {
     const entries: KvEntry[] = [];
-    let isInitialized = false;
     let isComplete = false;
-    let pending = 0;
-    let iterator: QueuedIterator<KvEntryOfClient> | undefined;
-    // The client counts messages, and a key that is put while they are read comes twice: only what is not there any more
-    // behind the last one makes it whole.
-    const look = () => {
-      if (!isInitialized || pending > 0) return;
+    let watch: BucketWatch | undefined;
+    watch = await this.watch(() => {
       isComplete = true;
-      iterator?.stop();
-    };
-    iterator = await this.watch(() => {
-      isInitialized = true;
-      look();
+      watch?.stop();
     });
-    // An empty bucket is complete before there is an iterator to stop.
-    if (isComplete) iterator.stop();
-    const timer = setTimeout(() => iterator?.stop(), ENTRIES_LIMIT_MS);
+    // An empty bucket is complete before there is a watch to stop.
+    if (isComplete) watch.stop();
+    const timer = setTimeout(() => watch?.stop(), ENTRIES_LIMIT_MS);
     try {
-      for await (const entry of iterator) {
-        entries.push(toEntry(entry));
-        pending = entry.delta ?? 0;
-        look();
-      }
+      for await (const entry of watch.entries) entries.push(entry);
     } finally {
       clearTimeout(timer);
     }
@@ -149,19 +142,42 @@ export class KvBucket {
     return entries;
   }
 
-  /** The client's own watch: what the bucket holds, then what becomes of it. @throws when the bucket is gone. */
-  async watch(onComplete: () => void): Promise<QueuedIterator<KvEntryOfClient>> {
+  /**
+   * The client's own watch: what the bucket holds, then what becomes of it. `onComplete`: once, when all that it holds has been
+   * taken. @throws when the bucket is gone.
+   */
+  async watch(onComplete: () => void): Promise<BucketWatch> {
     const settings = { bindOnly: true, streamName: streamOfBucket(this.name), allow_direct: false };
     const kv: KV = await this.#jetStream.client.views.kv(this.name, settings);
-    return kv.watch({ initializedFn: onComplete });
+    let isInitialized = false;
+    let isComplete = false;
+    let pending = 0;
+    // The client counts messages, and a key that is put while they are read comes twice: only that nothing is left behind the
+    // last one makes it whole.
+    const look = () => {
+      if (isComplete || !isInitialized || pending > 0) return;
+      isComplete = true;
+      onComplete();
+    };
+    const iterator = await kv.watch({
+      initializedFn: () => {
+        isInitialized = true;
+        look();
+      },
+    });
+    async function* take(): AsyncGenerator<KvEntry> {
+      for await (const entry of iterator) {
+        yield toEntry(entry);
+        pending = entry.delta ?? 0;
+        look();
+      }
+    }
+    return { entries: take(), stop: () => iterator.stop() };
   }
 }
 
-type KvEntryOfClient = Awaited<ReturnType<KV['watch']>> extends QueuedIterator<infer Entry> ? Entry : never;
-
-export function toEntry(entry: KvEntryOfClient): KvEntry {
-  const isDeleted = entry.operation !== 'PUT' || entry.value.length === 0;
-  return { key: entry.key, revision: entry.revision, bytes: entry.value, isDeleted };
+function toEntry({ key, revision, value, operation }: KvEntryOfClient): KvEntry {
+  return { key, revision, bytes: value, isDeleted: operation !== 'PUT' || value.length === 0 };
 }
 
 /** A message of the bucket's subject, heard or read. */

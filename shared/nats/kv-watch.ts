@@ -10,7 +10,6 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { WaitingNotice } from '../process/waiting-notice.ts';
 import type { NatsLink } from './connection.ts';
 import type { KvBucket, KvEntry } from './kv-bucket.ts';
-import { toEntry } from './kv-bucket.ts';
 import { describeNatsError, isStreamMissing } from './nats-errors.ts';
 
 export interface KvListener {
@@ -93,28 +92,28 @@ export class KvWatch {
     const { info } = await this.#bucket.restore();
     const sight = new Sight(info.created);
     this.#listener.onOpen?.();
-    const iterator = await this.#bucket.watch(() => {
+    const watch = await this.#bucket.watch(() => {
       if (!this.#stopped.signal.aborted) this.#listener.onComplete?.();
     });
     this.#end = (why) => {
       reason = why;
-      iterator.stop();
+      watch.stop();
     };
-    if (isEnded) iterator.stop();
+    if (isEnded) watch.stop();
     else onOpen();
     const timer = setInterval(
       () => void this.#check(sight).then((why) => why !== null && this.#end(why)),
       CHECK_EVERY_MS,
     );
     try {
-      for await (const entry of iterator) {
+      for await (const entry of watch.entries) {
         if (this.#stopped.signal.aborted) break;
         sight.see(entry.revision);
-        this.#listener.onEntry(toEntry(entry));
+        this.#listener.onEntry(entry);
       }
     } finally {
       clearInterval(timer);
-      iterator.stop();
+      watch.stop();
     }
     return reason;
   }
