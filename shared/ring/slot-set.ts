@@ -12,8 +12,10 @@ export class SlotSetError extends Error {
   readonly code = 'bad-slot-set';
 }
 
-const NO_NUMBER = -1;
-const DIGITS_MOST = 10;
+const FIRST = '(?:0|[1-9]\\d{0,9})';
+const PART = `${FIRST}(?:-[1-9]\\d{0,9})?`;
+const PART_PATTERN = new RegExp(`^${PART}$`);
+const SET_PATTERN = new RegExp(`^${PART}(?:,${PART})*$`);
 
 /** Writes strictly ascending slots as text; `''` for none. */
 export function encodeSlots(sorted: ArrayLike<number>): string {
@@ -39,38 +41,55 @@ export function encodeSlots(sorted: ArrayLike<number>): string {
  * @throws SlotSetError on bad syntax, and on parts out of range, out of order or overlapping.
  */
 export function parseSlots(text: string, slots: number): number[] {
-  if (text === '') return [];
   const result: number[] = [];
-  let previous = -1;
-  for (const part of text.split(',')) {
-    const dash = part.indexOf('-');
-    const first = parseNumber(part, 0, dash < 0 ? part.length : dash);
-    const last = dash < 0 ? first : parseNumber(part, dash + 1, part.length);
-    if (first === NO_NUMBER || last === NO_NUMBER) {
-      throw new SlotSetError(`expected slots like "0-3,9,12-40", got the part ${quote(part)}`);
-    }
-    if (dash >= 0 && last <= first) {
-      throw new SlotSetError(`expected a range's end above its start, got "${part}"`);
-    }
-    if (last >= slots) throw new SlotSetError(`expected slots from 0 to ${slots - 1}, got "${part}"`);
-    if (first <= previous) throw new SlotSetError(`expected ascending slots, got "${part}" after ${previous}`);
+  visitRanges(text, slots, (first, last) => {
     for (let slot = first; slot <= last; slot += 1) result.push(slot);
-    previous = last;
-  }
+  });
   return result;
 }
 
-/** By hand: a pattern takes twice as long, and every worker reads all parts of every snapshot. */
-function parseNumber(text: string, from: number, to: number): number {
-  const length = to - from;
-  if (length < 1 || length > DIGITS_MOST || (length > 1 && text[from] === '0')) return NO_NUMBER;
-  let number = 0;
-  for (let index = from; index < to; index += 1) {
-    const digit = text.charCodeAt(index) - 48;
-    if (digit < 0 || digit > 9) return NO_NUMBER;
-    number = number * 10 + digit;
+/**
+ * Hands each part of a slot set to `visit`, its ends included; a single slot is a range from itself to itself. Throws as
+ * `parseSlots` does, with the parts before the bad one visited.
+ *
+ * A pattern and `JSON.parse`, both built in, rather than a look at each character: every worker reads all parts of every
+ * snapshot, and code that runs so rarely runs slowly.
+ */
+export function visitRanges(text: string, slots: number, visit: (first: number, last: number) => void): void {
+  if (text === '') return;
+  if (!SET_PATTERN.test(text)) throw badPart(text);
+  // `0-3,9` becomes [0, -3, 9]: what is negative ends the range before it.
+  const numbers = JSON.parse(`[${text.replaceAll('-', ',-')}]`) as number[];
+  let previous = -1;
+  for (let index = 0; index < numbers.length; index += 1) {
+    const first = numbers[index]!;
+    const end = numbers[index + 1] ?? 0;
+    const isRange = end < 0;
+    const last = isRange ? -end : first;
+    if (isRange) index += 1;
+    if (last >= slots || first <= previous || (isRange && last <= first)) {
+      throw badPlace({ first, last, isRange, previous }, slots);
+    }
+    visit(first, last);
+    previous = last;
   }
-  return number;
+}
+
+function badPart(text: string): SlotSetError {
+  const part = text.split(',').find((candidate) => !PART_PATTERN.test(candidate)) ?? text;
+  return new SlotSetError(`expected slots like "0-3,9,12-40", got the part ${quote(part)}`);
+}
+
+function badPlace(
+  at: { readonly first: number; readonly last: number; readonly isRange: boolean; readonly previous: number },
+  slots: number,
+): SlotSetError {
+  const part = at.isRange ? `${at.first}-${at.last}` : `${at.first}`;
+  if (at.isRange && at.last <= at.first) {
+    return new SlotSetError(`expected a range's end above its start, got "${part}"`);
+  }
+  if (at.last >= slots) return new SlotSetError(`expected slots from 0 to ${slots - 1}, got "${part}"`);
+  return new SlotSetError(`expected ascending slots, got "${part}" after ${at.previous}`);
 }
 
 function quote(text: string): string {

@@ -3,8 +3,8 @@
  * calls it.
  */
 import * as z from 'zod';
-import { parseSlots, SlotSetError } from './slot-set.ts';
-import type { Decoded, Snapshot } from './snapshot.ts';
+import { SlotSetError, visitRanges } from './slot-set.ts';
+import type { Decoded, Snapshot, WorkerShare } from './snapshot.ts';
 import { describeBadWorkerId } from './worker-id.ts';
 
 /** Far above any sensible table, far below what would exhaust memory. */
@@ -39,16 +39,39 @@ const schema = z.object({
     .refine((slots) => (slots & (slots - 1)) === 0, { error: 'expected a power of two' }),
   rows: count,
   moved: z.object({ slots: count, rows: count, minimumRows: count }),
-  workers: z.array(z.object({ id: workerId, rows: count, slots: z.string() })),
+  /** Each is read by `readShare`: a schema for them takes ten times as long, and fifty workers wait for it. */
+  workers: z.array(z.unknown()),
 });
 
 /** Checks a parsed message; `slots` is the number the table has, null where that is not known. */
 export function checkSnapshot(message: unknown, slots: number | null): Decoded {
   const parsed = schema.safeParse(message);
   if (!parsed.success) return { ok: false, reason: describeIssues(parsed.error.issues, message) };
-  const snapshot: Snapshot = parsed.data;
+  const workers: WorkerShare[] = [];
+  for (const [index, value] of parsed.data.workers.entries()) {
+    const share = readShare(value);
+    if (typeof share === 'string') return { ok: false, reason: `workers[${index}]${share}` };
+    workers.push(share);
+  }
+  const snapshot: Snapshot = { ...parsed.data, workers };
   const reason = slotCountProblem(snapshot, slots) ?? sharesProblem(snapshot) ?? rowsProblem(snapshot);
   return reason === null ? { ok: true, snapshot } : { ok: false, reason };
+}
+
+/** One worker's share, or what is wrong with it, beginning with the place in it. */
+function readShare(value: unknown): WorkerShare | string {
+  if (typeof value !== 'object' || value === null) return `: expected {id, rows, slots}, got ${brief(value)}`;
+  const { id, rows, slots }: Partial<Record<keyof WorkerShare, unknown>> = value;
+  if (typeof id !== 'string') return `.id: expected a string, got ${brief(id)}`;
+  const badId = describeBadWorkerId(id);
+  if (badId !== null) return `.id: ${badId}`;
+  if (!isCount(rows)) return `.rows: expected a whole number from 0, got ${brief(rows)}`;
+  if (typeof slots !== 'string') return `.slots: expected a string, got ${brief(slots)}`;
+  return { id, rows, slots };
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
 function slotCountProblem(snapshot: Snapshot, slots: number | null): string | null {
@@ -57,29 +80,34 @@ function slotCountProblem(snapshot: Snapshot, slots: number | null): string | nu
 }
 
 /** Every worker once, every slot once. */
-function sharesProblem(snapshot: Snapshot): string | null {
-  const { workers } = snapshot;
-  const owners = new Int32Array(snapshot.slots).fill(-1);
+function sharesProblem({ workers, slots }: Snapshot): string | null {
+  const owners = new Int32Array(slots).fill(-1);
   const seen = new Set<string>();
-  for (const [index, worker] of workers.entries()) {
-    if (seen.has(worker.id)) return `workers[${index}].id: expected each worker once, got "${worker.id}" again`;
-    seen.add(worker.id);
-    const slice = readSlice(worker.slots, snapshot.slots);
-    if (typeof slice === 'string') return `workers[${index}].slots of "${worker.id}": ${slice}`;
-    for (const slot of slice) {
-      const other = owners[slot]!;
-      if (other >= 0) return `slot ${slot}: expected one owner, got "${workers[other]!.id}" and "${worker.id}"`;
-      owners[slot] = index;
-    }
+  let twice: string | null = null;
+  for (const [index, { id, slots: text }] of workers.entries()) {
+    if (seen.has(id)) return `workers[${index}].id: expected each worker once, got "${id}" again`;
+    seen.add(id);
+    const bad = problemOf(() =>
+      visitRanges(text, slots, (first, last) => {
+        for (let slot = first; slot <= last; slot += 1) {
+          const other = owners[slot]!;
+          if (other >= 0) twice ??= `slot ${slot}: expected one owner, got "${workers[other]!.id}" and "${id}"`;
+          owners[slot] = index;
+        }
+      }),
+    );
+    if (bad !== null) return `workers[${index}].slots of "${id}": ${bad}`;
+    if (twice !== null) return twice;
   }
-  if (workers.length === 0) return null;
+  if (workers.length === 0 || !owners.includes(-1)) return null;
   const missing = owners.reduce((sum, owner) => sum + (owner < 0 ? 1 : 0), 0);
-  return missing === 0 ? null : `slot ${owners.indexOf(-1)}: expected an owner, got none (${missing} slots have none)`;
+  return `slot ${owners.indexOf(-1)}: expected an owner, got none (${missing} slots have none)`;
 }
 
-function readSlice(text: string, slots: number): number[] | string {
+function problemOf(read: () => void): string | null {
   try {
-    return parseSlots(text, slots);
+    read();
+    return null;
   } catch (error) {
     if (error instanceof SlotSetError) return error.message;
     throw error;
