@@ -32,6 +32,7 @@ import {
   failClaim,
   finishClaim,
   loseSlots,
+  mergeSlots,
   NO_SLICE,
   receiveSnapshot,
   retryClaim,
@@ -348,7 +349,12 @@ function applySlice(
   if (step.applied === null) return { state: next, effects: step.effects };
   const { snapshot, gained, lost, tookMs } = step.applied;
   const rows = rowsOf(snapshot, state.config.id);
-  const ticks = tickBehind(next, gained, claimed, nowMs);
+  // Of what it had before, it may have claimed some back from another: those are as much behind as what is new.
+  const taken = mergeSlots(
+    gained,
+    claimed.map(({ slot }) => slot),
+  );
+  const ticks = tickBehind(next, taken, claimed, nowMs);
   const behind = ticks.flatMap(({ slots }) => slots);
   const begun = gained.length > 0 ? beginTakeover(step.applied, state.slice.applied, { behind, nowMs }) : null;
   return {
@@ -370,14 +376,14 @@ function applySlice(
  */
 function tickBehind(
   state: WorkerState,
-  gained: readonly number[],
+  taken: readonly number[],
   claimed: readonly { readonly slot: number; readonly lastTick: number }[],
   nowMs: number,
 ): Extract<WorkerEffect, { kind: 'tick' }>[] {
   const tick = dueTick({ clock: state.clock, phaseMs: state.config.phaseMs, nowMs });
   if (tick === null) return [];
   const lastTicks = new Map(claimed.map(({ slot, lastTick }) => [slot, lastTick]));
-  const behind = gained.filter((slot) => (lastTicks.get(slot) ?? 0) < tick);
+  const behind = taken.filter((slot) => (lastTicks.get(slot) ?? 0) < tick);
   return behind.length === 0 ? [] : [{ kind: 'tick', lane: 'gained', tick, slots: behind }];
 }
 

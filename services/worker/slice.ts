@@ -10,6 +10,9 @@ import type { WorkerEffect } from './protocol.ts';
  *
  * Invariants: the applied order only grows. A slot given away stays `lingering`, and is ticked, until the fence says that
  * its new owner has it: so a planned move costs no tick, however long the new owner takes.
+ *
+ * Only what a snapshot adds is claimed where it follows on the one applied, and what the fence last said is another's. After
+ * a gap everything is: a snapshot that never came may have given a slot away which this one has given back.
  */
 export interface SliceState {
   readonly applied: Snapshot | null;
@@ -21,6 +24,8 @@ export interface SliceState {
   readonly waiting: Snapshot | null;
   /** Since when it has waited, ms; null: none does. */
   readonly waitingSinceMs: number | null;
+  /** Sorted. Of the slots, those of which the fence last said that they are another's: the next claim asks for them again. */
+  readonly contested: readonly number[];
   /** Slots being claimed again after the fence disagreed. */
   readonly reclaiming: boolean;
 }
@@ -28,6 +33,8 @@ export interface SliceState {
 interface Application {
   readonly snapshot: Snapshot;
   readonly slots: readonly number[];
+  /** Of the slots, those to be claimed. */
+  readonly claims: readonly number[];
   /** When the snapshot came to hand: it may have waited. */
   readonly startedMs: number;
   readonly attempts: number;
@@ -55,6 +62,7 @@ export const NO_SLICE: SliceState = {
   applying: null,
   waiting: null,
   waitingSinceMs: null,
+  contested: [],
   reclaiming: false,
 };
 
@@ -75,10 +83,13 @@ export function finishClaim(
   nowMs: number,
 ): SliceStep {
   const { applying } = state;
+  const { claimed, refused } = claim.result;
   if (applying === null || compareOrder(claim.order, applying.snapshot) !== 0) {
-    return unchanged({ ...state, reclaiming: false });
+    const others = refused.filter((slot) => state.slots.includes(slot));
+    const mine = claimed.map(({ slot }) => slot);
+    return unchanged({ ...state, contested: mergeSlots(state.contested, others, mine), reclaiming: false });
   }
-  const done = swapIn(state, applying, nowMs);
+  const done = swapIn(state, applying, refused, nowMs);
   if (state.waiting === null) return done;
   const next = applyWaiting(done.state, state.waiting, worker, nowMs);
   // Two snapshots at once happen only when the second claims nothing; the second one's report then stands for both.
@@ -102,7 +113,7 @@ export function retryClaim(state: SliceState, nowMs: number): SliceStep {
   if (applying === null || applying.retryAtMs === null || nowMs < applying.retryAtMs) return unchanged(state);
   return {
     state: { ...state, applying: { ...applying, retryAtMs: null } },
-    effects: [claimEffect(applying.snapshot, applying.slots)],
+    effects: [claimEffect(applying.snapshot, applying.claims)],
     applied: null,
   };
 }
@@ -118,10 +129,11 @@ export function loseSlots(
   const lostSet = new Set(lost);
   const lingering = state.lingering.filter((slot) => !lostSet.has(slot));
   const disputed = state.slots.filter((slot) => lostSet.has(slot));
+  const contested = mergeSlots(state.contested, disputed);
   const mayReclaim = disputed.length > 0 && state.applied !== null && state.applying === null && !state.reclaiming;
-  if (!mayReclaim || state.applied === null) return { ...unchanged({ ...state, lingering }), disputed };
+  if (!mayReclaim || state.applied === null) return { ...unchanged({ ...state, lingering, contested }), disputed };
   return {
-    state: { ...state, lingering, reclaiming: true },
+    state: { ...state, lingering, contested, reclaiming: true },
     effects: [claimEffect(state.applied, disputed), { kind: 'read-newest' }],
     applied: null,
     disputed,
@@ -132,10 +144,9 @@ export function sliceWakeAtMs(state: SliceState): number | null {
   return state.applying?.retryAtMs ?? null;
 }
 
-/** Sorted union of two sorted lists, less what is in `without`. */
-export function mergeSlots(a: readonly number[], b: readonly number[], without: readonly number[] = []): number[] {
-  const excluded = new Set(without);
-  return [...new Set([...a, ...b])].filter((slot) => !excluded.has(slot)).sort((x, y) => x - y);
+/** Sorted union of two sorted lists, less what is in `excluded`. */
+export function mergeSlots(a: readonly number[], b: readonly number[], excluded: readonly number[] = []): number[] {
+  return without([...new Set([...a, ...b])], excluded).sort((x, y) => x - y);
 }
 
 function applyWaiting(state: SliceState, waiting: Snapshot, worker: string, nowMs: number): SliceStep {
@@ -151,28 +162,40 @@ function beginApplying(
   startedMs = nowMs,
 ): SliceStep {
   const slots = sliceOf(snapshot, worker);
-  const applying: Application = { snapshot, slots, startedMs, attempts: 0, retryAtMs: null };
+  const claims = slotsToClaim(state, snapshot, slots);
+  const applying: Application = { snapshot, slots, claims, startedMs, attempts: 0, retryAtMs: null };
   // Nothing to claim: whoever takes my slots stamps them.
-  if (slots.length === 0) return swapIn(state, applying, nowMs);
-  return { state: { ...state, applying }, effects: [claimEffect(snapshot, slots)], applied: null };
+  if (claims.length === 0) return swapIn(state, applying, [], nowMs);
+  return { state: { ...state, applying }, effects: [claimEffect(snapshot, claims)], applied: null };
 }
 
-function swapIn(state: SliceState, applying: Application, nowMs: number): SliceStep {
-  const before = new Set(state.slots);
-  const after = new Set(applying.slots);
-  const gained = applying.slots.filter((slot) => !before.has(slot));
-  const lost = state.slots.filter((slot) => !after.has(slot));
+function slotsToClaim(state: SliceState, snapshot: Snapshot, slots: readonly number[]): readonly number[] {
+  const { applied } = state;
+  const follows = applied !== null && snapshot.epoch === applied.epoch && snapshot.version === applied.version + 1;
+  return follows ? without(slots, without(state.slots, state.contested)) : slots;
+}
+
+function swapIn(state: SliceState, applying: Application, refused: readonly number[], nowMs: number): SliceStep {
+  const { snapshot, slots, claims, startedMs } = applying;
+  const lost = without(state.slots, slots);
   return {
     state: {
       ...state,
-      applied: applying.snapshot,
-      slots: applying.slots,
-      lingering: mergeSlots(state.lingering, lost, applying.slots),
+      applied: snapshot,
+      slots,
+      lingering: mergeSlots(state.lingering, lost, slots),
       applying: null,
+      // Disputed while the claim was under way, and not part of it: those still are.
+      contested: mergeSlots(without(state.contested, [...lost, ...claims]), refused),
     },
     effects: [],
-    applied: { snapshot: applying.snapshot, gained, lost, tookMs: nowMs - applying.startedMs },
+    applied: { snapshot, gained: without(slots, state.slots), lost, tookMs: nowMs - startedMs },
   };
+}
+
+function without(slots: readonly number[], excluded: readonly number[]): number[] {
+  const set = new Set(excluded);
+  return slots.filter((slot) => !set.has(slot));
 }
 
 function claimEffect(order: Order, slots: readonly number[]): WorkerEffect {

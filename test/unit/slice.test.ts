@@ -73,6 +73,51 @@ describe('slice: applying snapshots', () => {
     assert.equal(done.state.applying?.snapshot.version, 4);
   });
 
+  it('claims only what is new where the snapshot follows on the one applied, and nothing where nothing is', () => {
+    const state = applied(1, 1, { a: [0, 1] });
+    const step = receiveSnapshot(state, snapshot(1, 2, { a: [0, 1, 5] }), 'a', 1);
+    assert.deepEqual(step.effects, [{ kind: 'claim', order: order(1, 2), slots: [5] }]);
+    const done = finishClaim(step.state, { order: order(1, 2), result: makeClaim([5]) }, 'a', 2);
+    assert.deepEqual([done.applied?.gained, done.state.slots], [[5], [0, 1, 5]]);
+
+    const ring = snapshot(1, 2, { a: [0], b: [1] });
+    const shrunk = receiveSnapshot(state, ring, 'a', 1);
+    assert.deepEqual(shrunk.effects, []);
+    assert.deepEqual(shrunk.applied, { snapshot: ring, gained: [], lost: [1], tookMs: 0 });
+  });
+
+  it('claims all after a gap and in another epoch: what never came may have given away what it has again now', () => {
+    const state = applied(1, 1, { a: [0, 1] });
+    for (const [epoch, version] of [
+      [1, 3],
+      [2, 2],
+    ] as const) {
+      const step = receiveSnapshot(state, snapshot(epoch, version, { a: [0, 1] }), 'a', 1);
+      assert.deepEqual(step.effects, [{ kind: 'claim', order: order(epoch, version), slots: [0, 1] }]);
+    }
+  });
+
+  it('claims again with the next snapshot what the fence last said is another worker’s', () => {
+    const state = applied(1, 1, { a: [0, 1, 2] });
+    const claimsOf = (before: SliceState) => receiveSnapshot(before, snapshot(1, 2, { a: [0, 1, 3] }), 'a', 1).effects;
+    const lost = loseSlots(state, [1, 2]).state;
+    assert.deepEqual(claimsOf(lost), [{ kind: 'claim', order: order(1, 2), slots: [1, 3] }]);
+    const refused = finishClaim(lost, { order: order(1, 1), result: makeClaim([2], 0, [1]) }, 'a', 1).state;
+    assert.deepEqual(refused.contested, [1]);
+    assert.deepEqual(claimsOf(refused), [{ kind: 'claim', order: order(1, 2), slots: [1, 3] }]);
+    const again = finishClaim(lost, { order: order(1, 1), result: makeClaim([1, 2]) }, 'a', 1).state;
+    assert.deepEqual(claimsOf(again), [{ kind: 'claim', order: order(1, 2), slots: [3] }]);
+  });
+
+  it('a slot refused with a snapshot is claimed again with the next, and no more once it is claimed', () => {
+    const begun = receiveSnapshot(NO_SLICE, snapshot(1, 1, { a: [0, 1] }), 'a', 0).state;
+    const refused = finishClaim(begun, { order: order(1, 1), result: makeClaim([0], 0, [1]) }, 'a', 0).state;
+    const next = receiveSnapshot(refused, snapshot(1, 2, { a: [0, 1] }), 'a', 1);
+    assert.deepEqual(next.effects, [{ kind: 'claim', order: order(1, 2), slots: [1] }]);
+    const done = finishClaim(next.state, { order: order(1, 2), result: makeClaim([1]) }, 'a', 1).state;
+    assert.deepEqual(receiveSnapshot(done, snapshot(1, 3, { a: [0, 1] }), 'a', 2).effects, []);
+  });
+
   it('needs no claim for a snapshot that gives it nothing', () => {
     const ring = snapshot(1, 2, { b: [0, 1] });
     const step = receiveSnapshot(applied(1, 1, { a: [0, 1] }), ring, 'a', 5);
@@ -143,7 +188,7 @@ describe('slice: slots given away and slots in dispute', () => {
     const state = applied(4, 2, { a: [0, 1, 2] });
     const step = loseSlots(state, [1, 2]);
     assert.deepEqual(step, {
-      state: { ...state, reclaiming: true },
+      state: { ...state, contested: [1, 2], reclaiming: true },
       effects: [{ kind: 'claim', order: order(4, 2), slots: [1, 2] }, { kind: 'read-newest' }],
       applied: null,
       disputed: [1, 2],
@@ -165,14 +210,14 @@ describe('slice: slots given away and slots in dispute', () => {
   });
 
   it('claims nothing again while a newer snapshot is being applied: its claim decides', () => {
-    const begun = receiveSnapshot(applied(1, 1, { a: [0, 1] }), snapshot(1, 2, { a: [0], b: [1] }), 'a', 0);
+    const begun = receiveSnapshot(applied(1, 1, { a: [0, 1] }), snapshot(1, 2, { a: [0, 2], b: [1] }), 'a', 0);
     const step = loseSlots(begun.state, [1]);
     assert.deepEqual([step.effects, step.disputed], [[], [1]]);
   });
 
   it('the answer to a claim of disputed slots does not end the claim of a snapshot that came meanwhile', () => {
     const disputed = loseSlots(applied(1, 1, { a: [0, 1] }), [1]).state;
-    const begun = receiveSnapshot(disputed, snapshot(1, 2, { a: [0] }), 'a', 0);
+    const begun = receiveSnapshot(disputed, snapshot(1, 2, { a: [0, 2] }), 'a', 0);
     const answered = finishClaim(begun.state, { order: order(1, 1), result: makeClaim([1]) }, 'a', 1);
     assert.equal(answered.state.reclaiming, false);
     assert.equal(answered.state.applying?.snapshot.version, 2);

@@ -128,7 +128,7 @@ describe('worker: snapshots and the fence', () => {
   it('DESIGN §5: gained slots whose last tick is behind are ticked at once, the others are not', () => {
     const machine = registered();
     machine.at(300, snapshot(2, { a: [0, 1, 2, 3] }));
-    assert.deepEqual(machine.all('claim'), [{ kind: 'claim', order: { epoch: 1, version: 2 }, slots: [0, 1, 2, 3] }]);
+    assert.deepEqual(machine.all('claim'), [{ kind: 'claim', order: { epoch: 1, version: 2 }, slots: [2, 3] }]);
     const claims = [
       { slot: 2, lastTick: 999 },
       { slot: 3, lastTick: 1_000 },
@@ -139,6 +139,21 @@ describe('worker: snapshots and the fence', () => {
     assert.deepEqual(reports(machine), [
       { kind: 'ring-applied', snapshot: snapshotApplied, gained: 2, lost: 0, rows: 4, tookMs: 5 },
     ]);
+  });
+
+  it('ticks at once what a snapshot let it claim back from another, too', () => {
+    const machine = registered();
+    machine.at(200, {
+      kind: 'ticked',
+      lane: 'round',
+      tick: 1_000,
+      slots: [0, 1],
+      result: makeTickResult({ lost: [1] }),
+    });
+    machine.at(300, snapshot(2, { a: [0, 1, 2] }));
+    assert.deepEqual(machine.all('claim').at(-1)?.slots, [1, 2]);
+    machine.at(305, claimed(2, [1, 2], 999));
+    assert.deepEqual(machine.all('tick').at(-1), { kind: 'tick', lane: 'gained', tick: 1_000, slots: [1, 2] });
   });
 
   it('tells of a takeover once, when the first tick of what was behind is done, with the ticks an orphan missed', () => {
