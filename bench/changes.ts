@@ -1,10 +1,11 @@
 /**
- * What the table's triggers cost those who change it, beside the same table without them; and whether the count is exact
+ * What the table's triggers cost those who change it, beside the same table without them, and beside one with triggers that do
+ * nothing: what Postgres takes to keep a statement's rows for any trigger that must see them. And whether the count is exact
  * afterwards, changes made while a worker ticks. Run: `npm run bench:changes`; it ends by itself.
  */
 import { integer, text } from '../shared/options/options.ts';
 import { optionsOrExit } from '../shared/options/program.ts';
-import { type Side, TablePair } from './changes/table-pair.ts';
+import { ComparedTables, SIDES, type Side } from './changes/compared-tables.ts';
 import { connect, openPostgres } from './support/bench-postgres.ts';
 import { formatNumber, toColumns, toMarkdown } from './support/markdown.ts';
 import { outputOptions, say, writeResults } from './support/output.ts';
@@ -17,7 +18,7 @@ const QUICK = { rows: 20_000, oneByOne: 300, repetitions: 3 };
 
 const given = await optionsOrExit({
   command: `${COMMAND} --`,
-  purpose: 'Inserts, deletes and truncates with and without the triggers, and checks the counts.',
+  purpose: 'Inserts, COPY, deletes and truncates with and without the triggers, and checks the counts.',
   options: {
     rows: integer({
       flag: 'rows',
@@ -55,22 +56,24 @@ const given = await optionsOrExit({
 });
 const options = given.quick ? { ...given, ...QUICK } : given;
 
-type Change = (pair: TablePair, side: Side) => Promise<number>;
+type Change = (tables: ComparedTables, side: Side) => Promise<number>;
 /** In this order: each finds what the one before left. */
 const CHANGES: readonly (readonly [name: string, rows: number, change: Change])[] = [
-  ['inserts one by one', options.oneByOne, (pair, side) => pair.insertOneByOne(side, options.oneByOne)],
-  ['one insert of many', options.rows, (pair, side) => pair.insertAtOnce(side, options.rows)],
-  ['a delete of every second', options.rows / 2, (pair, side) => pair.deleteHalf(side)],
-  ['TRUNCATE', 0, (pair, side) => pair.truncate(side)],
+  ['inserts one by one', options.oneByOne, (tables, side) => tables.insertOneByOne(side, options.oneByOne)],
+  ['one insert of many', options.rows, (tables, side) => tables.insertAtOnce(side, options.rows)],
+  ['a delete of every second', options.rows / 2, (tables, side) => tables.deleteHalf(side)],
+  ['COPY from a client', options.rows, (tables, side) => tables.copy(side, options.rows)],
+  ['TRUNCATE', 0, (tables, side) => tables.truncate(side)],
 ];
 
 interface Outcome {
   readonly name: string;
   readonly rows: number;
-  readonly adoptedMs: number;
-  readonly bareMs: number;
-  /** Median of the repetitions' own ratios. */
+  /** Medians. */
+  readonly tookMs: Readonly<Record<Side, number>>;
+  /** In times without triggers; medians of the repetitions' own ratios. */
   readonly slowdown: number;
+  readonly emptySlowdown: number;
 }
 
 const postgres = await openPostgres(options.database);
@@ -80,9 +83,9 @@ const link = await connect(database.url, 'bench');
 let outcomes: readonly Outcome[] = [];
 let errors: readonly (readonly [string, number])[] = [];
 try {
-  const pair = await TablePair.make(link);
-  outcomes = await measure(pair);
-  errors = await check(pair);
+  const compared = await ComparedTables.make(database.url, link);
+  outcomes = await measure(compared);
+  errors = await check(compared);
 } finally {
   await link.close();
   await database.drop();
@@ -91,12 +94,14 @@ try {
 const around = describeSurroundings(COMMAND);
 const tables = [
   {
-    head: ['change', 'rows', 'with triggers, ms', 'without, ms', 'slower'],
+    head: ['change', 'rows', 'without triggers, ms', 'with ones that do nothing', 'with ours', 'slower: those', 'ours'],
     rows: outcomes.map((one) => [
       one.name,
       formatNumber(one.rows),
-      formatNumber(one.adoptedMs, 1),
-      formatNumber(one.bareMs, 1),
+      formatNumber(one.tookMs.bare, 1),
+      formatNumber(one.tookMs.empty, 1),
+      formatNumber(one.tookMs.adopted, 1),
+      `${one.emptySlowdown.toFixed(2)}×`,
       `${one.slowdown.toFixed(2)}×`,
     ]),
   },
@@ -116,36 +121,37 @@ await writeResults(options, {
 });
 if (errors.some(([, count]) => count > 0)) process.exitCode = 1;
 
-async function measure(pair: TablePair): Promise<Outcome[]> {
-  const samples = CHANGES.map(() => [] as { adopted: number; bare: number }[]);
+async function measure(tables: ComparedTables): Promise<Outcome[]> {
+  const samples = CHANGES.map(() => [] as Record<Side, number>[]);
   for (let repetition = 0; repetition < options.repetitions; repetition += 1) {
+    // Who goes first meets the colder caches.
+    const sides = SIDES.map((_, index) => SIDES[(index + repetition) % SIDES.length]!);
     for (const [index, [name, , change]] of CHANGES.entries()) {
       say(`${repetition + 1} of ${options.repetitions}: ${name} …`);
-      await pair.vacuum();
-      // Who goes first meets the colder caches.
-      const isBareFirst = repetition % 2 === 0;
-      const first = await change(pair, isBareFirst ? 'bare' : 'adopted');
-      const second = await change(pair, isBareFirst ? 'adopted' : 'bare');
-      samples[index]?.push(isBareFirst ? { adopted: second, bare: first } : { adopted: first, bare: second });
+      await tables.vacuum();
+      const took: Record<Side, number> = { adopted: 0, empty: 0, bare: 0 };
+      for (const side of sides) took[side] = await change(tables, side);
+      samples[index]?.push(took);
     }
   }
   return CHANGES.map(([name, rows], index) => {
     const list = samples[index] ?? [];
+    const medianOf = (side: Side) => median(list.map((took) => took[side]));
     return {
       name,
       rows,
-      adoptedMs: median(list.map(({ adopted }) => adopted)),
-      bareMs: median(list.map(({ bare }) => bare)),
+      tookMs: { adopted: medianOf('adopted'), empty: medianOf('empty'), bare: medianOf('bare') },
       slowdown: median(list.map(({ adopted, bare }) => adopted / bare)),
+      emptySlowdown: median(list.map(({ empty, bare }) => empty / bare)),
     };
   });
 }
 
-async function check(pair: TablePair): Promise<(readonly [string, number])[]> {
+async function check(tables: ComparedTables): Promise<(readonly [string, number])[]> {
   const counted: (readonly [string, number])[] = [];
   for (const [name, , change] of CHANGES) {
     say(`while a worker ticks: ${name} …`);
-    counted.push([name, await pair.countErrorsAfter(async () => void (await change(pair, 'adopted')))]);
+    counted.push([name, await tables.countErrorsAfter(async () => void (await change(tables, 'adopted')))]);
   }
   return counted;
 }

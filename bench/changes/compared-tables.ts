@@ -1,4 +1,9 @@
+import { randomUUID } from 'node:crypto';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
+import pg from 'pg';
+import { from } from 'pg-copy-streams';
 import { type Adoption, adoptTable } from '../../shared/postgres/adoption.ts';
 import type { PostgresLink } from '../../shared/postgres/connection.ts';
 import { Fence } from '../../shared/postgres/fence.ts';
@@ -9,56 +14,88 @@ import { SILENT } from '../support/bench-postgres.ts';
 import { NAMES } from '../ticks/measured-table.ts';
 
 const SLOTS = 4096;
-const ADOPTED = quoteTable(NAMES);
-/** The same columns, indexes and settings, without the triggers. */
-const BARE = 'public.bare_items';
+const COPY_LINES = 1_000;
+/** As our triggers for inserts and deletes, which need the rows that a statement changed; these record nothing. */
+const EMPTY_TRIGGERS = [
+  ['INSERT', 'NEW'],
+  ['DELETE', 'OLD'],
+] as const;
 
-export type Side = 'adopted' | 'bare';
+/** Tables with the same columns, indexes and settings: ours, one with triggers that do nothing, one without any. */
+const TABLES = { adopted: quoteTable(NAMES), empty: 'public.empty_items', bare: 'public.bare_items' } as const;
 
-/** The adopted table and its like without triggers, for the same changes. */
-export class TablePair {
+export type Side = keyof typeof TABLES;
+
+export const SIDES = Object.keys(TABLES) as readonly Side[];
+
+/** The adopted table and its likes, for the same changes. */
+export class ComparedTables {
+  readonly #url: string;
   readonly #link: PostgresLink;
   readonly #session: Session;
   readonly #adoption: Adoption;
 
-  private constructor(parts: { link: PostgresLink; session: Session; adoption: Adoption }) {
+  private constructor(parts: { url: string; link: PostgresLink; session: Session; adoption: Adoption }) {
+    this.#url = parts.url;
     this.#link = parts.link;
     this.#session = parts.session;
     this.#adoption = parts.adoption;
   }
 
-  static async make(link: PostgresLink): Promise<TablePair> {
+  static async make(url: string, link: PostgresLink): Promise<ComparedTables> {
     const adoption = await adoptTable(link, { names: NAMES, slots: SLOTS, log: SILENT });
     const session = await link.open({ statementTimeoutMs: 0 });
-    await session.query({ text: `CREATE TABLE ${BARE} (LIKE ${ADOPTED} INCLUDING ALL) WITH (fillfactor = 50)` });
-    return new TablePair({ link, session, adoption });
+    const like = `(LIKE ${TABLES.adopted} INCLUDING ALL) WITH (fillfactor = 50)`;
+    const statements = [
+      `CREATE TABLE ${TABLES.bare} ${like}`,
+      `CREATE TABLE ${TABLES.empty} ${like}`,
+      `CREATE FUNCTION public.record_nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`,
+      ...EMPTY_TRIGGERS.map(
+        ([event, version]) =>
+          `CREATE TRIGGER empty_${event} AFTER ${event} ON ${TABLES.empty} REFERENCING ${version} TABLE AS changed
+            FOR EACH STATEMENT EXECUTE FUNCTION public.record_nothing()`,
+      ),
+    ];
+    for (const text of statements) await session.query({ text });
+    return new ComparedTables({ url, link, session, adoption });
   }
 
   /** Each row a statement and a transaction of its own. @returns ms. */
   async insertOneByOne(side: Side, rows: number): Promise<number> {
-    const text = `INSERT INTO ${this.#name(side)} DEFAULT VALUES`;
+    const text = `INSERT INTO ${TABLES[side]} DEFAULT VALUES`;
     return this.#time(async () => {
       for (let row = 0; row < rows; row += 1) await this.#session.query({ name: `insert-${side}`, text });
     });
   }
 
   async insertAtOnce(side: Side, rows: number): Promise<number> {
-    return this.#run(`INSERT INTO ${this.#name(side)} SELECT FROM generate_series(1, ${rows})`);
+    return this.#run(`INSERT INTO ${TABLES[side]} SELECT FROM generate_series(1, ${rows})`);
   }
 
   /** Every second one, in one statement. */
   async deleteHalf(side: Side): Promise<number> {
-    const table = this.#name(side);
+    const table = TABLES[side];
     return this.#run(`DELETE FROM ${table} WHERE uuid_hash_extended(id, 7) & 1 = 0`);
   }
 
   async truncate(side: Side): Promise<number> {
-    return this.#run(`TRUNCATE ${this.#name(side)}`);
+    return this.#run(`TRUNCATE ${TABLES[side]}`);
+  }
+
+  /** From the client, as a bulk load comes. */
+  async copy(side: Side, rows: number): Promise<number> {
+    const client = new pg.Client({ connectionString: this.#url });
+    await client.connect();
+    try {
+      const lines = Readable.from(idLines(rows), { objectMode: false });
+      return await this.#time(() => pipeline(lines, client.query(from(`COPY ${TABLES[side]} (id) FROM STDIN`))));
+    } finally {
+      await client.end();
+    }
   }
 
   async vacuum(): Promise<void> {
-    await this.#run(`VACUUM ${ADOPTED}`);
-    await this.#run(`VACUUM ${BARE}`);
+    for (const side of SIDES) await this.#run(`VACUUM ${TABLES[side]}`);
   }
 
   /**
@@ -85,10 +122,6 @@ export class TablePair {
     return expected.filter((rows, slot) => rows !== after.weights[slot]).length;
   }
 
-  #name(side: Side): string {
-    return side === 'adopted' ? ADOPTED : BARE;
-  }
-
   #run(text: string): Promise<number> {
     return this.#time(async () => void (await this.#session.query({ text })));
   }
@@ -97,6 +130,13 @@ export class TablePair {
     const startedMs = performance.now();
     await work();
     return performance.now() - startedMs;
+  }
+}
+
+function* idLines(rows: number): Generator<string> {
+  for (let done = 0; done < rows; done += COPY_LINES) {
+    const count = Math.min(COPY_LINES, rows - done);
+    yield Array.from({ length: count }, () => `${randomUUID()}\n`).join('');
   }
 }
 
