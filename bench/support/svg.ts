@@ -46,22 +46,25 @@ export interface Series {
 export interface LineChart {
   readonly title: string;
   readonly xLabel: string;
+  /** @default 'logarithmic'; a linear one begins at zero, so what grows in proportion is a straight line through the corner. */
+  readonly xScale?: 'logarithmic' | 'linear';
   readonly series: readonly Series[];
   readonly formatX: (x: number) => string;
   readonly formatY: (y: number) => string;
 }
 
-/** Lines over a logarithmic x axis; y begins at zero. */
-export function lineChart({ title, xLabel, series, formatX, formatY }: LineChart): string {
+/** Lines over an x axis; y begins at zero. */
+export function lineChart({ title, xLabel, xScale = 'logarithmic', series, formatX, formatY }: LineChart): string {
   const plot = { left: 80, right: WIDTH - 170, top: TITLE_HEIGHT + 4, bottom: 300 };
   const points = series.flatMap((one) => one.points);
   const xs = [...new Set(points.map(({ x }) => x))].sort((a, b) => a - b);
-  const [first, last] = [Math.log(xs[0] ?? 1), Math.log(xs.at(-1) ?? 1)];
+  const scale = xScale === 'linear' ? (x: number) => x : Math.log;
+  const [first, last] = [xScale === 'linear' ? 0 : scale(xs[0] ?? 1), scale(xs.at(-1) ?? 1)];
   const top = niceCeiling(Math.max(...points.map(({ y }) => y)));
   const placeX = (x: number) =>
     first === last
       ? (plot.left + plot.right) / 2
-      : plot.left + ((Math.log(x) - first) / (last - first)) * (plot.right - plot.left);
+      : plot.left + ((scale(x) - first) / (last - first)) * (plot.right - plot.left);
   const placeY = (y: number) => plot.bottom - (y / top) * (plot.bottom - plot.top);
   const grid = [0, 0.25, 0.5, 0.75, 1].flatMap((share) => [
     `<path d="M${plot.left} ${placeY(share * top).toFixed(1)}H${plot.right}" stroke="${INK}" stroke-opacity="0.3"/>`,

@@ -1,4 +1,5 @@
-import { integer, type Option, option, text } from '../../shared/options/options.ts';
+import { integer, text } from '../../shared/options/options.ts';
+import { numbers } from '../support/numbers-option.ts';
 import { outputOptions } from '../support/output.ts';
 
 export const ticksOptions = {
@@ -73,15 +74,3 @@ export const ticksOptions = {
 };
 
 /** Whole numbers by comma. */
-function numbers(spec: {
-  readonly flag: string;
-  readonly variable: string;
-  readonly describe: string;
-  readonly default: string;
-}): Option<number[]> {
-  return option<typeof spec, number[]>(spec, (given) =>
-    /^\d{1,9}(,\d{1,9})*$/.test(given)
-      ? { ok: true, value: given.split(',').map(Number) }
-      : { ok: false, expected: 'whole numbers by comma' },
-  );
-}

@@ -30,14 +30,15 @@ test('tables keep their columns, and a number that was not measured is a dash', 
 
 test('charts are whole SVG documents without a number that is none, and texts are escaped', () => {
   const bars = barChart('a < b', [{ label: 'x & y', value: 0, text: '0' }]);
-  const lines = lineChart({
+  const chart = {
     title: 'rates',
     xLabel: 'rows',
     series: [{ label: 'ours', points: [{ x: 1000, y: 3 }] }],
     formatX: String,
     formatY: String,
-  });
-  for (const svg of [bars, lines]) {
+  };
+  const [lines, straight] = [lineChart(chart), lineChart({ ...chart, xScale: 'linear' })];
+  for (const svg of [bars, lines, straight]) {
     assert.match(svg, /^<svg [^>]*>[\s\S]*<\/svg>\n$/);
     assert.doesNotMatch(svg, /NaN|Infinity/);
   }
