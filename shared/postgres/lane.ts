@@ -3,13 +3,15 @@ import { describeFailure, PostgresUnavailableError } from './failure.ts';
 import type { Session, Statement } from './session.ts';
 
 /**
- * One connection's place: statements go one after the other, and where the connection is lost, the next statement opens
- * another. A statement is never sent twice: whether a lost one took effect, only its caller can judge.
+ * One connection's place: statements run one after the other, each sent without waiting for the answer to the one before; and
+ * where the connection is lost, the next statement opens another. A statement is never sent twice: whether a lost one took
+ * effect, only its caller can judge.
  */
 export class Lane {
   readonly #open: () => Promise<Session>;
   #session: Session | null = null;
-  #tail: Promise<unknown> = Promise.resolve();
+  #connecting: Promise<unknown> = Promise.resolve();
+  #lastAnswer: Promise<unknown> = Promise.resolve();
   #refusal: { readonly atMs: number; readonly error: PostgresUnavailableError } | null = null;
   #isClosed = false;
 
@@ -19,8 +21,10 @@ export class Lane {
 
   query<Row extends QueryResultRow>(statement: Statement): Promise<QueryResult<Row>> {
     const askedAtMs = performance.now();
-    const answer = this.#tail.then(() => this.#run<Row>(statement, askedAtMs));
-    this.#tail = answer.catch(() => {});
+    const connected = this.#connecting.then(() => this.#connect(askedAtMs));
+    this.#connecting = connected.catch(() => {});
+    const answer = connected.then((session) => session.query<Row>(statement));
+    this.#lastAnswer = answer.catch(() => {});
     return answer;
   }
 
@@ -31,14 +35,9 @@ export class Lane {
     const patience = new Promise((resolve) => {
       timer = setTimeout(resolve, patienceMs);
     });
-    await Promise.race([this.#tail, patience]);
+    await Promise.race([this.#lastAnswer, patience]);
     clearTimeout(timer);
     await this.#session?.end();
-  }
-
-  async #run<Row extends QueryResultRow>(statement: Statement, askedAtMs: number): Promise<QueryResult<Row>> {
-    const session = await this.#connect(askedAtMs);
-    return session.query<Row>(statement);
   }
 
   async #connect(askedAtMs: number): Promise<Session> {
