@@ -4,6 +4,7 @@ import { startWorker, stepWorker, type WorkerState } from '../../services/worker
 import type { WorkerEffect, WorkerEvent } from '../../services/worker/protocol.ts';
 import type { Recovery } from '../../shared/ring/recovery.ts';
 import type { Evidence, Snapshot } from '../../shared/ring/snapshot.ts';
+import { Connection } from './connection.ts';
 import { performCoordinatorEffect } from './coordinator-effects.ts';
 import { FakeBucket, type FakeNats, FakeStream, type StreamName } from './fake-nats.ts';
 import { type BrokenFence, FakePostgres } from './fake-postgres.ts';
@@ -196,6 +197,8 @@ export class World {
       readonly apply: () => Result;
       readonly answer: (result: Result) => Event | null;
       readonly failed: Event | null;
+      /** The connection it goes by, where others go by it too: none overtakes another, there or back. */
+      readonly connection?: Connection;
     },
   ): void {
     const hasLeader = () => call.stream === undefined || !this.nats.leaderless.has(call.stream);
@@ -206,12 +209,15 @@ export class World {
       if (event !== null) node.deliver(event);
     };
     if (!isReachable() || this.#isLost()) return giveUp();
-    this.timeline.after(this.delayMs(), () => {
+    const { connection = new Connection() } = call;
+    this.timeline.at(connection.askAtMs(this.timeline.nowMs + this.delayMs()), () => {
       // Written to a socket that broke meanwhile.
       if (!isReachable()) return giveUp();
       const result = call.apply();
       if (this.#isLost()) return giveUp();
-      this.timeline.after(this.delayMs(), () => (isReachable() ? deliver(call.answer(result)) : giveUp()));
+      this.timeline.at(connection.answerAtMs(this.timeline.nowMs + this.delayMs()), () =>
+        isReachable() ? deliver(call.answer(result)) : giveUp(),
+      );
     });
   }
 
