@@ -1,9 +1,4 @@
-import { randomUUID } from 'node:crypto';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
-import pg from 'pg';
-import { from } from 'pg-copy-streams';
 import { type Adoption, adoptTable } from '../../shared/postgres/adoption.ts';
 import type { PostgresLink } from '../../shared/postgres/connection.ts';
 import { Fence } from '../../shared/postgres/fence.ts';
@@ -11,10 +6,10 @@ import type { Session } from '../../shared/postgres/session.ts';
 import { quoteTable } from '../../shared/postgres/table.ts';
 import { TableWatch } from '../../shared/postgres/table-watch.ts';
 import { SILENT } from '../support/bench-postgres.ts';
+import { copyRows } from '../support/copy-rows.ts';
 import { NAMES } from '../ticks/measured-table.ts';
 
 const SLOTS = 4096;
-const COPY_LINES = 1_000;
 /** As our triggers for inserts and deletes, which need the rows that a statement changed; these record nothing. */
 const EMPTY_TRIGGERS = [
   ['INSERT', 'NEW'],
@@ -84,14 +79,7 @@ export class ComparedTables {
 
   /** From the client, as a bulk load comes. */
   async copy(side: Side, rows: number): Promise<number> {
-    const client = new pg.Client({ connectionString: this.#url });
-    await client.connect();
-    try {
-      const lines = Readable.from(idLines(rows), { objectMode: false });
-      return await this.#time(() => pipeline(lines, client.query(from(`COPY ${TABLES[side]} (id) FROM STDIN`))));
-    } finally {
-      await client.end();
-    }
+    return this.#time(() => copyRows(this.#url, TABLES[side], rows));
   }
 
   async vacuum(): Promise<void> {
@@ -130,13 +118,6 @@ export class ComparedTables {
     const startedMs = performance.now();
     await work();
     return performance.now() - startedMs;
-  }
-}
-
-function* idLines(rows: number): Generator<string> {
-  for (let done = 0; done < rows; done += COPY_LINES) {
-    const count = Math.min(COPY_LINES, rows - done);
-    yield Array.from({ length: count }, () => `${randomUUID()}\n`).join('');
   }
 }
 
