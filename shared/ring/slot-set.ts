@@ -12,10 +12,9 @@ export class SlotSetError extends Error {
   readonly code = 'bad-slot-set';
 }
 
-const FIRST = '(?:0|[1-9]\\d{0,9})';
-const PART = `${FIRST}(?:-[1-9]\\d{0,9})?`;
-const PART_PATTERN = new RegExp(`^${PART}$`);
-const SET_PATTERN = new RegExp(`^${PART}(?:,${PART})*$`);
+const [ZERO, NINE, DASH, COMMA] = [48, 57, 45, 44];
+const DIGITS_MOST = 10;
+const PART_PATTERN = /^(0|[1-9]\d{0,9})(-(0|[1-9]\d{0,9}))?$/;
 
 /** Writes strictly ascending slots as text; `''` for none. */
 export function encodeSlots(sorted: ArrayLike<number>): string {
@@ -52,26 +51,38 @@ export function parseSlots(text: string, slots: number): number[] {
  * Hands each part of a slot set to `visit`, its ends included; a single slot is a range from itself to itself. Throws as
  * `parseSlots` does, with the parts before the bad one visited.
  *
- * A pattern and `JSON.parse`, both built in, rather than a look at each character: every worker reads all parts of every
- * snapshot, and code that runs so rarely runs slowly.
+ * One loop over the characters: every worker reads all parts of every snapshot, and a pattern and `JSON.parse` take twice as
+ * long.
  */
 export function visitRanges(text: string, slots: number, visit: (first: number, last: number) => void): void {
   if (text === '') return;
-  if (!SET_PATTERN.test(text)) throw badPart(text);
-  // `0-3,9` becomes [0, -3, 9]: what is negative ends the range before it.
-  const numbers = JSON.parse(`[${text.replaceAll('-', ',-')}]`) as number[];
+  const end = text.length;
   let previous = -1;
-  for (let index = 0; index < numbers.length; index += 1) {
-    const first = numbers[index]!;
-    const end = numbers[index + 1] ?? 0;
-    const isRange = end < 0;
-    const last = isRange ? -end : first;
-    if (isRange) index += 1;
-    if (last >= slots || first <= previous || (isRange && last <= first)) {
-      throw badPlace({ first, last, isRange, previous }, slots);
+  /** Of a range, once its dash is passed. */
+  let start = -1;
+  let number = 0;
+  let digits = 0;
+  for (let index = 0; index <= end; index += 1) {
+    const code = index < end ? text.charCodeAt(index) : COMMA;
+    if (code >= ZERO && code <= NINE && digits < DIGITS_MOST && (digits === 0 || number > 0)) {
+      number = number * 10 + (code - ZERO);
+      digits += 1;
+      continue;
     }
-    visit(first, last);
-    previous = last;
+    if (digits === 0) throw badPart(text);
+    if (code === DASH && start < 0) {
+      start = number;
+    } else if (code === COMMA) {
+      const first = start < 0 ? number : start;
+      if (number >= slots || first <= previous || number <= start) throw badPlace({ start, number, previous }, slots);
+      visit(first, number);
+      previous = number;
+      start = -1;
+    } else {
+      throw badPart(text);
+    }
+    number = 0;
+    digits = 0;
   }
 }
 
@@ -81,15 +92,13 @@ function badPart(text: string): SlotSetError {
 }
 
 function badPlace(
-  at: { readonly first: number; readonly last: number; readonly isRange: boolean; readonly previous: number },
+  { start, number, previous }: { readonly start: number; readonly number: number; readonly previous: number },
   slots: number,
 ): SlotSetError {
-  const part = at.isRange ? `${at.first}-${at.last}` : `${at.first}`;
-  if (at.isRange && at.last <= at.first) {
-    return new SlotSetError(`expected a range's end above its start, got "${part}"`);
-  }
-  if (at.last >= slots) return new SlotSetError(`expected slots from 0 to ${slots - 1}, got "${part}"`);
-  return new SlotSetError(`expected ascending slots, got "${part}" after ${at.previous}`);
+  const part = start < 0 ? `${number}` : `${start}-${number}`;
+  if (number <= start) return new SlotSetError(`expected a range's end above its start, got "${part}"`);
+  if (number >= slots) return new SlotSetError(`expected slots from 0 to ${slots - 1}, got "${part}"`);
+  return new SlotSetError(`expected ascending slots, got "${part}" after ${previous}`);
 }
 
 function quote(text: string): string {
