@@ -207,7 +207,8 @@ function watchSystemAccount(
   // No worker or coordinator can have this name: the end of this connection accuses nobody.
   const name = `${options.coordinatorId}:system`;
   const onDisconnect = (client: string) => dispatch({ kind: 'connection-closed', client });
-  return watchDisconnects({ ...system, name }, { log, onDisconnect });
+  const onCertain = (isCertain: boolean) => dispatch({ kind: 'disconnects-certain', isCertain });
+  return watchDisconnects({ ...system, name }, { log, onDisconnect, onCertain });
 }
 
 function livenessEvent(change: LivenessChange): CoordinatorEvent | null {

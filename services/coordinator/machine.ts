@@ -98,6 +98,8 @@ export interface CoordinatorState {
   readonly lapsedEpoch: number | null;
   /** When this process connected last, at its start or again; null: before its first step. */
   readonly connectedAtMs: number | null;
+  /** NATS tells of each lost connection, for certain. */
+  readonly areDisconnectsCertain: boolean;
   /** When each worker was last heard in the first TTL since then, ms, in office or not. Updated in place. */
   readonly heardAtMs: Map<string, number>;
   /** Since when the leader has been known to be gone; null: not known. What the next term's announcement is dated by. */
@@ -142,6 +144,7 @@ export function startCoordinator(config: CoordinatorConfig): CoordinatorState {
     term: null,
     lapsedEpoch: null,
     connectedAtMs: null,
+    areDisconnectsCertain: false,
     heardAtMs: new Map(),
     leaderLostMs: null,
   };
@@ -198,6 +201,8 @@ function handle(state: CoordinatorState, event: CoordinatorEvent, nowMs: number)
       const told = { ...state, leadership: receiveLeaderDisconnect(state.leadership, event.client, nowMs) };
       return inTerm(told, (term) => handleInTerm(term, event, { state: told, nowMs }), nowMs);
     }
+    case 'disconnects-certain':
+      return only({ ...state, areDisconnectsCertain: event.isCertain });
     case 'office-ready':
       return event.attempt === state.officeAttempt ? takeOffice(state, event.office, nowMs) : only(state);
     case 'office-failed':
@@ -231,6 +236,7 @@ type TermEvent = Exclude<
   {
     kind:
       | 'wake'
+      | 'disconnects-certain'
       | 'leader-observed'
       | 'leader-read'
       | 'leader-read-failed'
@@ -314,11 +320,12 @@ function advance(state: CoordinatorState, nowMs: number): Change {
     return { state: { ...state, isStopped: true }, effects: [{ kind: 'stop', code: 0, reason: 'asked to leave' }] };
   }
   const led = takeLeadership(state, advanceLeadership(state.leadership, leadershipContext(state, nowMs)), '');
-  const worked = inTerm(led.state, (term) => advanceTerm(term, state.config, nowMs), nowMs);
+  const worked = inTerm(led.state, (term) => advanceTerm(term, state, nowMs), nowMs);
   return { state: worked.state, effects: [...led.effects, ...worked.effects] };
 }
 
-function advanceTerm(term: Term, config: CoordinatorConfig, nowMs: number): TermChange {
+function advanceTerm(term: Term, state: CoordinatorState, nowMs: number): TermChange {
+  const { config, areDisconnectsCertain } = state;
   const effects: CoordinatorEffect[] = [];
   let next = term;
   if (next.membersRead.startedMs === null && nowMs >= next.membersRead.nextAtMs) {
@@ -329,7 +336,8 @@ function advanceTerm(term: Term, config: CoordinatorConfig, nowMs: number): Term
     next = { ...next, newestRead: { isBusy: true, isStale: false, nextAtMs: nowMs } };
     effects.push({ kind: 'read-newest' });
   }
-  const members = takeMembers(next, sweepMembers(next.membership, { leaseTtlMs: config.leaseTtlMs, nowMs }), nowMs);
+  const timing = { leaseTtlMs: config.leaseTtlMs, areDisconnectsCertain, nowMs };
+  const members = takeMembers(next, sweepMembers(next.membership, timing), nowMs);
   const table = takeTable(members.term, advanceTable(members.term.table, nowMs), nowMs);
   const planned = plan(table.term, config, nowMs);
   const newestRead = { ...table.term.newestRead, isStale: table.term.newestRead.isStale || planned.effects.length > 0 };

@@ -12,6 +12,8 @@ import type { CoordinatorEffect } from './protocol.ts';
 
 const SWEEP_EVERY_MS = 25;
 const PROBE_EVERY_MS = 250;
+/** Where NATS itself tells of lost connections, probes are for what it cannot tell: a server that went with its clients. */
+const PROBE_WHILE_TOLD_EVERY_MS = 1_000;
 /** All probes together: 480 a second, less than 1000 messages with their answers, however many workers there are. */
 const PROBES_PER_SWEEP = 12;
 /** Of the TTL. */
@@ -24,8 +26,13 @@ const NOT_TICKING_AFTER_MS = 5_000;
 /** Others' ticks must have moved within this: else it is Postgres that stands still, not the worker. */
 const OTHERS_TICK_WITHIN_MS = 2_000;
 
+export interface SweepTiming extends MembershipTiming {
+  /** NATS tells of each lost connection, for certain. @default false */
+  readonly areDisconnectsCertain?: boolean;
+}
+
 /** Looks through all members for deadlines that passed. Cheap enough for every 25 ms, too dear for every event. */
-export function sweepMembers(state: MembershipState, timing: MembershipTiming): MembershipStep {
+export function sweepMembers(state: MembershipState, timing: SweepTiming): MembershipStep {
   const { nowMs, leaseTtlMs } = timing;
   if (nowMs < state.sweepAtMs) return nothing(state);
   const effects: CoordinatorEffect[] = [];
@@ -46,17 +53,21 @@ export function sweepMembers(state: MembershipState, timing: MembershipTiming): 
       if (evidence !== null) effects.push(...readKey(state, member, evidence).effects);
     }
   }
-  effects.push(...probeDue(members, nowMs));
+  const everyMs = timing.areDisconnectsCertain === true ? PROBE_WHILE_TOLD_EVERY_MS : PROBE_EVERY_MS;
+  effects.push(...probeDue(members, { everyMs, nowMs }));
   return { state: { ...state, massSilenceAtMs, sweepAtMs: nowMs + SWEEP_EVERY_MS }, effects, changes: [] };
 }
 
-/** Those whose turn it is, the longest overdue first: where there are too many for 250 ms, each has its turn all the same. */
-function probeDue(members: readonly Member[], nowMs: number): CoordinatorEffect[] {
+/** Those whose turn it is, the longest overdue first: where there are too many for one period, each has its turn all the same. */
+function probeDue(
+  members: readonly Member[],
+  { everyMs, nowMs }: { readonly everyMs: number; readonly nowMs: number },
+): CoordinatorEffect[] {
   const due = members.filter((member) => !member.isProbing && nowMs >= member.probeAtMs);
   if (due.length > PROBES_PER_SWEEP) due.sort((a, b) => a.probeAtMs - b.probeAtMs);
   return due.slice(0, PROBES_PER_SWEEP).map((member) => {
     member.isProbing = true;
-    member.probeAtMs = nowMs + PROBE_EVERY_MS;
+    member.probeAtMs = nowMs + everyMs;
     return { kind: 'probe-worker', worker: member.id };
   });
 }

@@ -79,6 +79,8 @@ export type CoordinatorEvent =
   | { readonly kind: 'worker-probed'; readonly worker: string; readonly answer: ProbeAnswer }
   /** From the system account: a client of this name, a worker or a coordinator, lost its connection. May be late or doubled. */
   | { readonly kind: 'connection-closed'; readonly client: string }
+  /** Whether each lost connection is told of so, for certain. */
+  | { readonly kind: 'disconnects-certain'; readonly isCertain: boolean }
   | {
       readonly kind: 'key-read';
       readonly worker: string;

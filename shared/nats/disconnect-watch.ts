@@ -18,6 +18,8 @@ export interface DisconnectListener {
   readonly log: Logger;
   /** The name of a client, of any account, whose connection was closed. It may be connected anew, or by another, already. */
   readonly onDisconnect: (client: string) => void;
+  /** Is every lost connection told of, for certain? No, until told otherwise. */
+  readonly onCertain: (isCertain: boolean) => void;
 }
 
 const SUBJECT = '$SYS.ACCOUNT.*.DISCONNECT';
@@ -54,12 +56,18 @@ async function follow(options: NatsOptions, listener: DisconnectListener, signal
     });
     try {
       const denied = subscribe(link, listener);
-      const unfit = await Promise.race([findFault(link), denied, stopped]);
-      if (unfit === null) log.info('the system account tells of lost connections');
-      const reason = unfit ?? (await Promise.race([denied, link.closed, stopped]));
+      const account = await Promise.race([findAccount(link), denied, stopped]);
+      if (account instanceof Error) throw account;
+      if (account !== undefined) log.info('the system account tells of lost connections');
+      if (account === 'system') {
+        listener.onCertain(link.isConnected());
+        link.onStatus((status) => listener.onCertain(status === 'reconnected'));
+      }
+      const reason = await Promise.race([denied, link.closed, stopped]);
       if (reason !== undefined) throw reason;
     } finally {
       await link.drain();
+      listener.onCertain(false);
     }
   } catch (error) {
     if (signal.aborted) return;
@@ -95,14 +103,15 @@ function subscribe(link: NatsLink, { log, onDisconnect }: DisconnectListener): P
 }
 
 /** A subscription outside the system account is not denied: it only hears nothing. */
-async function findFault({ connection }: NatsLink): Promise<Error | null> {
+async function findAccount({ connection }: NatsLink): Promise<'system' | 'unknown' | Error> {
   try {
     await connection.request(SERVERS_SUBJECT, undefined, { timeout: ANSWER_LIMIT_MS });
+    return 'system';
   } catch (error) {
-    // Any other failure says nothing of the account: a user may be allowed to hear and not to ask.
     if (isNoResponders(error)) return new Error(`the login is not in the system account; ${REMEDY}`);
+    // Any other failure says nothing of the account: a user may be allowed to hear and not to ask.
+    return 'unknown';
   }
-  return null;
 }
 
 /** Null: not what a server says. */

@@ -41,6 +41,8 @@ async function startServer(port?: number): Promise<TestNats> {
 interface Watching extends RecordedLog {
   /** Names of clients that were told of. */
   readonly told: string[];
+  /** Each time it changed: is every lost connection told of for certain? */
+  readonly certain: boolean[];
   readonly warnings: () => readonly string[];
   readonly stop: () => Promise<void>;
 }
@@ -48,13 +50,15 @@ interface Watching extends RecordedLog {
 function watch(url: string, login: Partial<NatsOptions> = { user: 'system', password: 'pw' }): Watching {
   const recorded = recordLog();
   const told: string[] = [];
+  const certain: boolean[] = [];
+  const onCertain = (isCertain: boolean) => void (certain.at(-1) === isCertain || certain.push(isCertain));
   const onDisconnect = (client: string) => void told.push(client);
   const options = { servers: [url], name: 'c1:system', prefix: '', ...login };
-  const stop = watchDisconnects(options, { log: recorded.log, onDisconnect });
+  const stop = watchDisconnects(options, { log: recorded.log, onDisconnect, onCertain });
   stops.push(stop);
   const warnings = () =>
     recorded.lines.filter(({ level }) => level >= 40).map(({ msg, reason }) => `${msg}: ${reason ?? ''}`);
-  return { ...recorded, told, warnings, stop };
+  return { ...recorded, told, certain, warnings, stop };
 }
 
 const isListening = ({ lines }: Watching) =>
@@ -82,6 +86,8 @@ describe('with a system account', () => {
     child.kill('SIGKILL');
     await until('a word on w1', () => watching.told.includes('w1'));
     assert.deepEqual(watching.warnings(), []);
+    await watching.stop();
+    assert.deepEqual(watching.certain, [true, false]);
   });
 
   test('A client without a name is not told of, and an event that is none is kept out.', async () => {
@@ -103,6 +109,8 @@ describe('with a system account', () => {
     await comeAndGo(server.url, 'w3');
     await until('a word on w3', () => watching.told.includes('w3'));
     assert.deepEqual(watching.warnings(), []);
+    await watching.stop();
+    assert.deepEqual(watching.certain, [false], 'nobody said that this is the system account');
   });
 
   for (const [who, login, reason] of [
@@ -119,7 +127,7 @@ describe('with a system account', () => {
       await until('a warning', () => watching.warnings().length > 0);
       await watching.stop();
       const [warning = '', ...more] = watching.warnings();
-      assert.deepEqual(more, []);
+      assert.deepEqual([more, watching.certain.includes(true)], [[], false]);
       assert.match(warning, /does not tell of lost connections; going on with probes only: /);
       assert.match(warning, reason);
       assert.doesNotMatch(JSON.stringify(watching.lines), /4wrong/);
@@ -137,6 +145,7 @@ test('After the kill and restart of the server lost connections are told of agai
     return watching.told.includes('w1');
   });
   assert.deepEqual(watching.warnings(), []);
+  assert.deepEqual(watching.certain, [true, false, true]);
 });
 
 test('A server that is not there is waited for, without a word at first, and heard once it is there.', async () => {

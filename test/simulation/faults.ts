@@ -225,7 +225,7 @@ function cutFromNats(world: World, node: WorkerNode | CoordinatorNode | undefine
 /** The connection breaks and is made anew; the server tells of it, at once or when the client is long back. */
 function dropConnection(world: World, node: WorkerNode | CoordinatorNode | undefined): (() => void) | null {
   if (node === undefined) return null;
-  node.isConnected = false;
+  world.disconnect(node);
   node.noteTrouble();
   if (world.random.chance(0.5)) world.tellDisconnect(node.id);
   else tellLate(world, node.id);

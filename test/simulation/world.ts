@@ -167,6 +167,7 @@ export class World {
     });
     this.coordinators.push(node);
     this.timeline.after(0, () => node.wake());
+    this.timeline.after(this.delayMs(), () => this.#sayWhetherTold(node));
     return node;
   }
 
@@ -239,17 +240,28 @@ export class World {
     if (this.hasSystemAccount) this.broadcast(this.coordinators, { kind: 'connection-closed', client });
   }
 
+  /** Whether a coordinator believes that it is told of every lost connection; the weather loses the word on some all the same. */
+  #sayWhetherTold(node: CoordinatorNode): void {
+    node.deliver({ kind: 'disconnects-certain', isCertain: this.hasSystemAccount && node.isConnected });
+  }
+
   /** Everybody's connection is down until they notice that the server is back. */
   endNatsOutage(): void {
     this.nats.isDown = false;
     for (const node of [...this.workers, ...this.coordinators]) {
-      node.isConnected = false;
+      this.disconnect(node);
       this.timeline.after(this.random.between(50, 1_500), () => this.reconnect(node));
     }
   }
 
+  disconnect(node: WorkerNode | CoordinatorNode): void {
+    node.isConnected = false;
+    for (const coordinator of this.coordinators) if (coordinator === node) this.#sayWhetherTold(coordinator);
+  }
+
   reconnect(node: WorkerNode | CoordinatorNode): void {
     node.isConnected = true;
+    for (const coordinator of this.coordinators) if (coordinator === node) this.#sayWhetherTold(coordinator);
     node.presentSinceMs = this.timeline.nowMs;
     if (this.isCut(node) || this.nats.isDown) return;
     node.deliver({ kind: 'reconnected' });

@@ -6,7 +6,7 @@ import {
   startCoordinator,
   stepCoordinator,
 } from '../../services/coordinator/machine.ts';
-import type { Office } from '../../services/coordinator/protocol.ts';
+import type { CoordinatorEvent, Office } from '../../services/coordinator/protocol.ts';
 import { decodeSnapshot, encodeSnapshot, type Order, type Snapshot } from '../../shared/ring/snapshot.ts';
 import {
   Harness,
@@ -197,6 +197,40 @@ describe('coordinator: a term', () => {
       publishedBy(last).workers.map(({ id, slots }) => [id, slots]),
       [['b', '0-7']],
     );
+  });
+
+  it('probes each worker once a second while NATS tells of lost connections for certain, four times a second else', () => {
+    /** How often b is asked within two seconds, while all answer and the office is kept. */
+    const probesIn = (machine: Machine, fromMs: number) => {
+      let probes = 0;
+      for (let nowMs = fromMs; nowMs < fromMs + 2_000; nowMs += 25) {
+        const events: CoordinatorEvent[] = [
+          ...['a', 'b'].map((id) => ({ kind: 'worker-heard', value: makeLiveness(id, { tick: nowMs }) }) as const),
+          { kind: 'wake' },
+        ];
+        for (let event = events.shift(); event !== undefined; event = events.shift()) {
+          machine.at(nowMs, event);
+          for (const { worker } of machine.all('probe-worker')) {
+            probes += worker === 'b' ? 1 : 0;
+            events.push({ kind: 'worker-probed', worker, answer: { kind: 'answered', value: makeLiveness(worker) } });
+          }
+          if (machine.all('write-leader').length > 0) {
+            events.push({ kind: 'leader-written', sentMs: nowMs, outcome: { kind: 'won', revision: nowMs } });
+          }
+        }
+      }
+      return probes;
+    };
+    const machine = settled();
+    // Asked in the step that began the term.
+    for (const worker of ['a', 'b']) {
+      machine.at(20, { kind: 'worker-probed', worker, answer: { kind: 'answered', value: makeLiveness(worker) } });
+    }
+    assert.ok(probesIn(machine, 25) >= 7);
+    machine.at(2_010, { kind: 'disconnects-certain', isCertain: true });
+    assert.equal(probesIn(machine, 2_025), 2);
+    machine.at(4_010, { kind: 'disconnects-certain', isCertain: false });
+    assert.ok(probesIn(machine, 4_025) >= 7);
   });
 
   it('DESIGN §6: the server’s word of a lost connection: probes that worker at once; a standby, its leader', () => {

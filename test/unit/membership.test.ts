@@ -381,10 +381,10 @@ describe('membership: a connection that is gone', () => {
 
 describe('membership: the pace of probes', () => {
   /** Lets time pass, every probe answered within the sweep it was sent in; returns when each worker was probed. */
-  function probeFor(members: Members, untilMs: number): Map<string, number[]> {
+  function probeFor(members: Members, untilMs: number, told = {}): Map<string, number[]> {
     const probed = new Map<string, number[]>(members.ids.map((id) => [id, []]));
     for (let nowMs = 0; nowMs < untilMs; nowMs += 25) {
-      const { effects } = members.take(sweepMembers(members.state, { leaseTtlMs: LEASE_TTL_MS, nowMs }));
+      const { effects } = members.take(sweepMembers(members.state, { leaseTtlMs: LEASE_TTL_MS, nowMs, ...told }));
       for (const effect of effects) {
         if (effect.kind !== 'probe-worker') continue;
         probed.get(effect.worker)?.push(nowMs);
@@ -414,6 +414,12 @@ describe('membership: the pace of probes', () => {
       for (const timesMs of probeFor(crowd(size), 5_000).values()) {
         assert.deepEqual([...new Set(gaps(timesMs))], [250], `of ${size}`);
       }
+    }
+  });
+
+  it('where NATS tells of lost connections for certain, each is probed once a second', () => {
+    for (const timesMs of probeFor(crowd(100), 5_000, { areDisconnectsCertain: true }).values()) {
+      assert.deepEqual([...new Set(gaps(timesMs))], [1_000]);
     }
   });
 
