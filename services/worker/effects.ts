@@ -29,7 +29,6 @@ export interface WorkerOutside {
 /** Each effect's I/O. Every failure becomes the event that the machine expects for it; nothing here decides. */
 export function performWorker(config: WorkerConfig, outside: WorkerOutside): Perform<WorkerEvent, WorkerEffect> {
   const { fence } = outside;
-  let lastClaim: Promise<WorkerEvent> | null = null;
   return (effect) => {
     switch (effect.kind) {
       case 'check-identity':
@@ -48,10 +47,9 @@ export function performWorker(config: WorkerConfig, outside: WorkerOutside): Per
       case 'read-newest':
         return readNewest(outside);
       case 'claim':
-        lastClaim = claim(config, fence, effect);
-        return lastClaim;
+        return claim(config, fence, effect);
       case 'tick':
-        return tick(config, fence, effect, lastClaim);
+        return tick(config, fence, effect);
       case 'rebase':
         return fence.rebase({ worker: config.id, tick: effect.tick, slots: effect.slots }).then(
           (slots) => ({ kind: 'rebased', slots }),
@@ -149,7 +147,6 @@ async function tick(
   config: WorkerConfig,
   fence: Fence,
   effect: Extract<WorkerEffect, { kind: 'tick' }>,
-  lastClaim: Promise<WorkerEvent> | null,
 ): Promise<WorkerEvent> {
   const { slots, lane } = effect;
   // Gained slots go by the claims' connection: they must not wait behind the round under way.
@@ -157,8 +154,7 @@ async function tick(
   const connection = isGained ? CLAIM_LANE : TICK_LANE;
   const ask = { worker: config.id, tick: effect.tick, slots, lane: connection, withBefore: isGained };
   try {
-    // The claim that it follows is told of first.
-    const [result] = await Promise.all([fence.tick(ask), isGained ? lastClaim : null]);
+    const result = await fence.tick(ask);
     return { kind: 'ticked', lane, tick: effect.tick, slots, result };
   } catch (error) {
     return { kind: 'tick-failed', lane, tick: effect.tick, slots, reason: describeError(error) };

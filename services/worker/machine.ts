@@ -61,7 +61,6 @@ export interface WorkerState {
   readonly slice: SliceState;
   /** The last snapshot's, while its first tick is under way. */
   readonly takeover: Takeover | null;
-  readonly firstTick: FirstTick | null;
   readonly round: RoundState;
   readonly heartbeat: HeartbeatState;
   /** It has been asked to have no slots, and lives on. */
@@ -73,12 +72,6 @@ export interface WorkerState {
 interface Polled {
   readonly isBusy: boolean;
   readonly nextAtMs: number;
-}
-
-/** Sent right behind the last claim, for the slots that it makes mine. */
-interface FirstTick {
-  readonly tick: number;
-  readonly slots: readonly number[];
 }
 
 type WorkerStep = Step<WorkerState, WorkerEffect>;
@@ -105,7 +98,6 @@ export function startWorker(config: WorkerConfig): WorkerState {
     hasReadNewest: false,
     slice: NO_SLICE,
     takeover: null,
-    firstTick: null,
     round: NO_ROUND,
     heartbeat: NOT_REGISTERED,
     isDrained: false,
@@ -117,8 +109,11 @@ export function stepWorker(state: WorkerState, event: WorkerEvent, nowMs: number
   if (state.stage === 'stopped') return { state, effects: [], wakeAtMs: null };
   const handled = handle(state, event, nowMs);
   const advanced = advance(handled.state, nowMs);
-  const change = { state: advanced.state, effects: [...handled.effects, ...advanced.effects] };
-  return { ...followClaim(change, nowMs), wakeAtMs: wakeAtMs(advanced.state) };
+  return {
+    state: advanced.state,
+    effects: [...handled.effects, ...advanced.effects],
+    wakeAtMs: wakeAtMs(advanced.state),
+  };
 }
 
 /** Has the newest snapshot been applied, and a whole round been ticked since the start? What readiness probes ask. */
@@ -360,8 +355,7 @@ function applySlice(
     claimed.map(({ slot }) => slot),
   );
   const ticks = tickBehind(next, taken, claimed, nowMs);
-  const sent = sentSlots(state, nowMs);
-  const behind = sent.length > 0 ? sent : ticks.flatMap(({ slots }) => slots);
+  const behind = ticks.flatMap(({ slots }) => slots);
   const begun = gained.length > 0 ? beginTakeover(step.applied, state.slice.applied, { behind, nowMs }) : null;
   return {
     state: { ...next, takeover: begun ?? next.takeover, round: forgetList(next.round) },
@@ -379,45 +373,18 @@ function applySlice(
 /**
  * Slots whose last tick is behind the round that my own phase has come to get its number at once: their former owner may
  * have died before it. A later number would come early, and be missing from the round it belongs to.
- *
- * The tick is sent right behind the claim, whose answer it need not wait for: the fence lets it have what the claim got, and
- * only what is behind.
  */
-function followClaim(change: Change, nowMs: number): Change {
-  const claim = change.effects.find((effect) => effect.kind === 'claim');
-  if (claim === undefined) return change;
-  const tick = currentTick(change.state, nowMs);
-  const { fresh: slots } = claim;
-  if (tick === null || slots.length === 0) return { ...change, state: { ...change.state, firstTick: null } };
-  const first: WorkerEffect = { kind: 'tick', lane: 'gained', tick, slots };
-  return {
-    state: { ...change.state, firstTick: { tick, slots } },
-    effects: change.effects.flatMap((effect) => (effect === claim ? [claim, first] : [effect])),
-  };
-}
-
-/** What the tick behind the claim cannot have reached: slots nobody knew to be another's, or a round that began meanwhile. */
 function tickBehind(
   state: WorkerState,
   taken: readonly number[],
   claimed: readonly { readonly slot: number; readonly lastTick: number }[],
   nowMs: number,
 ): Extract<WorkerEffect, { kind: 'tick' }>[] {
-  const tick = currentTick(state, nowMs);
+  const tick = dueTick({ clock: state.clock, phaseMs: state.config.phaseMs, nowMs });
   if (tick === null) return [];
-  const sent = new Set(sentSlots(state, nowMs));
   const lastTicks = new Map(claimed.map(({ slot, lastTick }) => [slot, lastTick]));
-  const behind = taken.filter((slot) => !sent.has(slot) && (lastTicks.get(slot) ?? 0) < tick);
+  const behind = taken.filter((slot) => (lastTicks.get(slot) ?? 0) < tick);
   return behind.length === 0 ? [] : [{ kind: 'tick', lane: 'gained', tick, slots: behind }];
-}
-
-/** Of the tick behind the last claim, where that is still the current one. */
-function sentSlots({ firstTick, ...state }: WorkerState, nowMs: number): readonly number[] {
-  return firstTick !== null && firstTick.tick === currentTick(state, nowMs) ? firstTick.slots : [];
-}
-
-function currentTick({ clock, config }: Pick<WorkerState, 'clock' | 'config'>, nowMs: number): number | null {
-  return dueTick({ clock, phaseMs: config.phaseMs, nowMs });
 }
 
 /** The key says so at once. What is its own it ticks on, until a snapshot, and then the fence, names others for it. */

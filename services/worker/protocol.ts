@@ -70,13 +70,7 @@ export type WorkerEffect =
   | { readonly kind: 'renew'; readonly value: Liveness }
   | { readonly kind: 'remove-key' }
   | { readonly kind: 'read-newest' }
-  | {
-      readonly kind: 'claim';
-      readonly order: Order;
-      readonly slots: readonly number[];
-      /** Of the slots, those not mine so far, as far as I know: they may be behind. */
-      readonly fresh: readonly number[];
-    }
+  | { readonly kind: 'claim'; readonly order: Order; readonly slots: readonly number[] }
   | { readonly kind: 'tick'; readonly lane: TickLane; readonly tick: number; readonly slots: readonly number[] }
   | { readonly kind: 'rebase'; readonly tick: number; readonly slots: readonly number[] }
   | { readonly kind: 'read-ids'; readonly tick: number; readonly slots: readonly number[] }

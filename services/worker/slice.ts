@@ -35,8 +35,6 @@ interface Application {
   readonly slots: readonly number[];
   /** Of the slots, those to be claimed. */
   readonly claims: readonly number[];
-  /** Of these, those not mine so far. */
-  readonly fresh: readonly number[];
   /** When the snapshot came to hand: it may have waited. */
   readonly startedMs: number;
   readonly attempts: number;
@@ -115,7 +113,7 @@ export function retryClaim(state: SliceState, nowMs: number): SliceStep {
   if (applying === null || applying.retryAtMs === null || nowMs < applying.retryAtMs) return unchanged(state);
   return {
     state: { ...state, applying: { ...applying, retryAtMs: null } },
-    effects: [claimEffect(applying.snapshot, applying.claims, applying.fresh)],
+    effects: [claimEffect(applying.snapshot, applying.claims)],
     applied: null,
   };
 }
@@ -136,7 +134,7 @@ export function loseSlots(
   if (!mayReclaim || state.applied === null) return { ...unchanged({ ...state, lingering, contested }), disputed };
   return {
     state: { ...state, lingering, contested, reclaiming: true },
-    effects: [claimEffect(state.applied, disputed, disputed), { kind: 'read-newest' }],
+    effects: [claimEffect(state.applied, disputed), { kind: 'read-newest' }],
     applied: null,
     disputed,
   };
@@ -164,16 +162,17 @@ function beginApplying(
   startedMs = nowMs,
 ): SliceStep {
   const slots = sliceOf(snapshot, worker);
-  const fresh = without(slots, without(state.slots, state.contested));
-  const claims = follows(state.applied, snapshot) ? fresh : slots;
-  const applying: Application = { snapshot, slots, claims, fresh, startedMs, attempts: 0, retryAtMs: null };
+  const claims = slotsToClaim(state, snapshot, slots);
+  const applying: Application = { snapshot, slots, claims, startedMs, attempts: 0, retryAtMs: null };
   // Nothing to claim: whoever takes my slots stamps them.
   if (claims.length === 0) return swapIn(state, applying, [], nowMs);
-  return { state: { ...state, applying }, effects: [claimEffect(snapshot, claims, fresh)], applied: null };
+  return { state: { ...state, applying }, effects: [claimEffect(snapshot, claims)], applied: null };
 }
 
-function follows(before: Order | null, order: Order): boolean {
-  return before !== null && order.epoch === before.epoch && order.version === before.version + 1;
+function slotsToClaim(state: SliceState, snapshot: Snapshot, slots: readonly number[]): readonly number[] {
+  const { applied } = state;
+  const follows = applied !== null && snapshot.epoch === applied.epoch && snapshot.version === applied.version + 1;
+  return follows ? without(slots, without(state.slots, state.contested)) : slots;
 }
 
 function swapIn(state: SliceState, applying: Application, refused: readonly number[], nowMs: number): SliceStep {
@@ -199,8 +198,8 @@ function without(slots: readonly number[], excluded: readonly number[]): number[
   return slots.filter((slot) => !set.has(slot));
 }
 
-function claimEffect(order: Order, slots: readonly number[], fresh: readonly number[]): WorkerEffect {
-  return { kind: 'claim', order: { epoch: order.epoch, version: order.version }, slots, fresh };
+function claimEffect(order: Order, slots: readonly number[]): WorkerEffect {
+  return { kind: 'claim', order: { epoch: order.epoch, version: order.version }, slots };
 }
 
 function unchanged(state: SliceState): SliceStep {

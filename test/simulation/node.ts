@@ -1,5 +1,4 @@
 import type { StepFunction } from '../../shared/machine/machine.ts';
-import { Connection } from './connection.ts';
 import type { Timeline } from './timeline.ts';
 
 /** How an unasked message comes: by a plain subscription, or by a stream's watch. */
@@ -33,8 +32,6 @@ export class SimulatedNode<State, Event, Effect> implements Reachable<Event> {
   /** Its NATS connection is up: false after an outage until it has reconnected. */
   isConnected = true;
   readonly deafTo = new Set<Way>();
-  /** A worker's claims go by it, and the ticks behind them. */
-  readonly claims = new Connection();
   /** World time of its start, or its last reconnect. */
   presentSinceMs: number;
   /** World time of its start, or of the last begin or end of a trouble of its own. */

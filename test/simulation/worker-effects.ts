@@ -3,7 +3,6 @@ import { livenessOf } from '../../services/worker/machine.ts';
 import type { WorkerEffect, WorkerEvent } from '../../services/worker/protocol.ts';
 import { assertNever } from '../../shared/machine/machine.ts';
 import type { Liveness } from '../../shared/nats/liveness.ts';
-import type { Connection } from './connection.ts';
 import type { WorkerNode, World } from './world.ts';
 
 /** A worker's effects, performed on the fake servers. */
@@ -54,7 +53,6 @@ export function performWorkerEffect(world: World, node: WorkerNode, effect: Work
         apply: () => postgres.claim({ worker: node.id, order: effect.order, slots: effect.slots }),
         answer: (result) => ({ kind: 'claimed', order: effect.order, result }),
         failed: { kind: 'claim-failed', order: effect.order, reason: 'unreachable' },
-        connection: node.claims,
       });
     case 'tick': {
       const { lane, tick, slots } = effect;
@@ -62,7 +60,6 @@ export function performWorkerEffect(world: World, node: WorkerNode, effect: Work
         apply: () => postgres.tick({ worker: node.id, tick, slots, withBefore: lane === 'gained' }),
         answer: (result) => ({ kind: 'ticked', lane, tick, slots, result }),
         failed: { kind: 'tick-failed', lane, tick, slots, reason: 'unreachable' },
-        ...(lane === 'gained' && { connection: node.claims }),
       });
     }
     case 'rebase':
@@ -101,7 +98,6 @@ function askPostgres<Result>(
     readonly apply: () => Result;
     readonly answer: (result: Result) => WorkerEvent;
     readonly failed: WorkerEvent | null;
-    readonly connection?: Connection;
   },
 ): void {
   world.request<WorkerEvent, Result>(node, { server: 'postgres', ...call });

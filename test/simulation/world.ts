@@ -4,7 +4,6 @@ import { startWorker, stepWorker, type WorkerState } from '../../services/worker
 import type { WorkerEffect, WorkerEvent } from '../../services/worker/protocol.ts';
 import type { Recovery } from '../../shared/ring/recovery.ts';
 import type { Evidence, Snapshot } from '../../shared/ring/snapshot.ts';
-import { Connection } from './connection.ts';
 import { performCoordinatorEffect } from './coordinator-effects.ts';
 import { FakeBucket, type FakeNats, FakeStream, type StreamName } from './fake-nats.ts';
 import { type BrokenFence, FakePostgres } from './fake-postgres.ts';
@@ -198,8 +197,6 @@ export class World {
       readonly apply: () => Result;
       readonly answer: (result: Result) => Event | null;
       readonly failed: Event | null;
-      /** The connection it goes by, where others go by it too: none overtakes another, there or back. */
-      readonly connection?: Connection;
     },
   ): void {
     const hasLeader = () => call.stream === undefined || !this.nats.leaderless.has(call.stream);
@@ -210,15 +207,12 @@ export class World {
       if (event !== null) node.deliver(event);
     };
     if (!isReachable() || this.#isLost()) return giveUp();
-    const { connection = new Connection() } = call;
-    this.timeline.at(connection.askAtMs(this.timeline.nowMs + this.delayMs()), () => {
+    this.timeline.after(this.delayMs(), () => {
       // Written to a socket that broke meanwhile.
       if (!isReachable()) return giveUp();
       const result = call.apply();
       if (this.#isLost()) return giveUp();
-      this.timeline.at(connection.answerAtMs(this.timeline.nowMs + this.delayMs()), () =>
-        isReachable() ? deliver(call.answer(result)) : giveUp(),
-      );
+      this.timeline.after(this.delayMs(), () => (isReachable() ? deliver(call.answer(result)) : giveUp()));
     });
   }
 

@@ -17,9 +17,6 @@ import { makeClaim, makeSnapshotOf, type Shares } from '../support/machine-fixtu
 const order = (epoch: number, version: number): Order => ({ epoch, version });
 const snapshot = (epoch: number, version: number, shares: Shares) => makeSnapshotOf(order(epoch, version), shares);
 
-/** `fresh`: those not its own so far. */
-const claim = (at: Order, slots: readonly number[], fresh = slots) => ({ kind: 'claim', order: at, slots, fresh });
-
 /** A slice on which the snapshot is applied already. */
 function applied(epoch: number, version: number, shares: Shares, before: SliceState = NO_SLICE): SliceState {
   const ring = snapshot(epoch, version, shares);
@@ -32,7 +29,7 @@ describe('slice: applying snapshots', () => {
   it('DESIGN §7: claims first, and swaps slice and version in one assignment when the claim is done', () => {
     const ring = snapshot(1, 1, { a: [0, 2], b: [1] });
     const begun = receiveSnapshot(NO_SLICE, ring, 'a', 10);
-    assert.deepEqual(begun.effects, [claim(order(1, 1), [0, 2])]);
+    assert.deepEqual(begun.effects, [{ kind: 'claim', order: order(1, 1), slots: [0, 2] }]);
     assert.equal(begun.applied, null);
     assert.deepEqual([begun.state.applied, begun.state.slots], [null, []]);
 
@@ -58,7 +55,7 @@ describe('slice: applying snapshots', () => {
 
   it('DESIGN §4: a later epoch goes before a higher version', () => {
     const step = receiveSnapshot(applied(2, 50, { a: [0] }), snapshot(3, 1, { a: [0, 1] }), 'a', 1);
-    assert.deepEqual(step.effects, [claim(order(3, 1), [0, 1], [1])]);
+    assert.deepEqual(step.effects, [{ kind: 'claim', order: order(3, 1), slots: [0, 1] }]);
   });
 
   it('DESIGN §7: of several snapshots that wait only the newest is applied', () => {
@@ -71,7 +68,7 @@ describe('slice: applying snapshots', () => {
     const done = finishClaim(state, { order: order(1, 1), result: makeClaim([0]) }, 'a', 2);
     assert.equal(done.state.applied?.version, 1);
     assert.equal(done.applied?.snapshot.version, 1);
-    assert.deepEqual(done.effects, [claim(order(1, 4), [4])]);
+    assert.deepEqual(done.effects, [{ kind: 'claim', order: order(1, 4), slots: [4] }]);
     assert.equal(done.state.waiting, null);
     assert.equal(done.state.applying?.snapshot.version, 4);
   });
@@ -79,7 +76,7 @@ describe('slice: applying snapshots', () => {
   it('claims only what is new where the snapshot follows on the one applied, and nothing where nothing is', () => {
     const state = applied(1, 1, { a: [0, 1] });
     const step = receiveSnapshot(state, snapshot(1, 2, { a: [0, 1, 5] }), 'a', 1);
-    assert.deepEqual(step.effects, [claim(order(1, 2), [5])]);
+    assert.deepEqual(step.effects, [{ kind: 'claim', order: order(1, 2), slots: [5] }]);
     const done = finishClaim(step.state, { order: order(1, 2), result: makeClaim([5]) }, 'a', 2);
     assert.deepEqual([done.applied?.gained, done.state.slots], [[5], [0, 1, 5]]);
 
@@ -96,7 +93,7 @@ describe('slice: applying snapshots', () => {
       [2, 2],
     ] as const) {
       const step = receiveSnapshot(state, snapshot(epoch, version, { a: [0, 1] }), 'a', 1);
-      assert.deepEqual(step.effects, [claim(order(epoch, version), [0, 1], [])]);
+      assert.deepEqual(step.effects, [{ kind: 'claim', order: order(epoch, version), slots: [0, 1] }]);
     }
   });
 
@@ -104,19 +101,19 @@ describe('slice: applying snapshots', () => {
     const state = applied(1, 1, { a: [0, 1, 2] });
     const claimsOf = (before: SliceState) => receiveSnapshot(before, snapshot(1, 2, { a: [0, 1, 3] }), 'a', 1).effects;
     const lost = loseSlots(state, [1, 2]).state;
-    assert.deepEqual(claimsOf(lost), [claim(order(1, 2), [1, 3])]);
+    assert.deepEqual(claimsOf(lost), [{ kind: 'claim', order: order(1, 2), slots: [1, 3] }]);
     const refused = finishClaim(lost, { order: order(1, 1), result: makeClaim([2], 0, [1]) }, 'a', 1).state;
     assert.deepEqual(refused.contested, [1]);
-    assert.deepEqual(claimsOf(refused), [claim(order(1, 2), [1, 3])]);
+    assert.deepEqual(claimsOf(refused), [{ kind: 'claim', order: order(1, 2), slots: [1, 3] }]);
     const again = finishClaim(lost, { order: order(1, 1), result: makeClaim([1, 2]) }, 'a', 1).state;
-    assert.deepEqual(claimsOf(again), [claim(order(1, 2), [3])]);
+    assert.deepEqual(claimsOf(again), [{ kind: 'claim', order: order(1, 2), slots: [3] }]);
   });
 
   it('a slot refused with a snapshot is claimed again with the next, and no more once it is claimed', () => {
     const begun = receiveSnapshot(NO_SLICE, snapshot(1, 1, { a: [0, 1] }), 'a', 0).state;
     const refused = finishClaim(begun, { order: order(1, 1), result: makeClaim([0], 0, [1]) }, 'a', 0).state;
     const next = receiveSnapshot(refused, snapshot(1, 2, { a: [0, 1] }), 'a', 1);
-    assert.deepEqual(next.effects, [claim(order(1, 2), [1])]);
+    assert.deepEqual(next.effects, [{ kind: 'claim', order: order(1, 2), slots: [1] }]);
     const done = finishClaim(next.state, { order: order(1, 2), result: makeClaim([1]) }, 'a', 1).state;
     assert.deepEqual(receiveSnapshot(done, snapshot(1, 3, { a: [0, 1] }), 'a', 2).effects, []);
   });
@@ -150,7 +147,7 @@ describe('slice: claims that fail', () => {
       assert.deepEqual(retryClaim(state, nowMs + delayMs - 1), { state, effects: [], applied: null });
       nowMs += delayMs;
       const retried = retryClaim(state, nowMs);
-      assert.deepEqual(retried.effects, [claim(order(1, 1), [0])]);
+      assert.deepEqual(retried.effects, [{ kind: 'claim', order: order(1, 1), slots: [0] }]);
       state = retried.state;
       assert.equal(sliceWakeAtMs(state), null);
       assert.deepEqual(state.slots, [7]);
@@ -161,7 +158,7 @@ describe('slice: claims that fail', () => {
     const begun = receiveSnapshot(NO_SLICE, ring, 'a', 0);
     const waits = receiveSnapshot(begun.state, snapshot(1, 2, { a: [3] }), 'a', 1);
     const step = failClaim(waits.state, order(1, 1), 'a', 2);
-    assert.deepEqual(step.effects, [claim(order(1, 2), [3])]);
+    assert.deepEqual(step.effects, [{ kind: 'claim', order: order(1, 2), slots: [3] }]);
     assert.equal(step.state.applied, null);
     assert.equal(step.state.waiting, null);
   });
@@ -192,7 +189,7 @@ describe('slice: slots given away and slots in dispute', () => {
     const step = loseSlots(state, [1, 2]);
     assert.deepEqual(step, {
       state: { ...state, contested: [1, 2], reclaiming: true },
-      effects: [claim(order(4, 2), [1, 2]), { kind: 'read-newest' }],
+      effects: [{ kind: 'claim', order: order(4, 2), slots: [1, 2] }, { kind: 'read-newest' }],
       applied: null,
       disputed: [1, 2],
     });
