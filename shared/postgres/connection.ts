@@ -90,8 +90,8 @@ function describeUnreadable(error: unknown): string {
 }
 
 /**
- * Postgres as this process uses it: lanes, each one connection of its own, opened on first use. Statements of one lane run
- * in the order asked, those of different lanes do not wait for each other.
+ * Postgres as this process uses it: lanes, each one connection of its own, opened on first use. Statements of one lane wait
+ * for each other, those of different lanes do not.
  */
 export class PostgresLink {
   readonly #options: PostgresOptions;

@@ -3,15 +3,13 @@ import { describeFailure, PostgresUnavailableError } from './failure.ts';
 import type { Session, Statement } from './session.ts';
 
 /**
- * One connection's place: statements run one after the other, each sent without waiting for the answer to the one before; and
- * where the connection is lost, the next statement opens another. A statement is never sent twice: whether a lost one took
- * effect, only its caller can judge.
+ * One connection's place: statements go one after the other, and where the connection is lost, the next statement opens
+ * another. A statement is never sent twice: whether a lost one took effect, only its caller can judge.
  */
 export class Lane {
   readonly #open: () => Promise<Session>;
   #session: Session | null = null;
-  #connecting: Promise<unknown> = Promise.resolve();
-  #lastAnswer: Promise<unknown> = Promise.resolve();
+  #tail: Promise<unknown> = Promise.resolve();
   #refusal: { readonly atMs: number; readonly error: PostgresUnavailableError } | null = null;
   #isClosed = false;
 
@@ -21,10 +19,8 @@ export class Lane {
 
   query<Row extends QueryResultRow>(statement: Statement): Promise<QueryResult<Row>> {
     const askedAtMs = performance.now();
-    const connected = this.#connecting.then(() => this.#connect(askedAtMs));
-    this.#connecting = connected.catch(() => {});
-    const answer = connected.then((session) => session.query<Row>(statement));
-    this.#lastAnswer = answer.catch(() => {});
+    const answer = this.#tail.then(() => this.#run<Row>(statement, askedAtMs));
+    this.#tail = answer.catch(() => {});
     return answer;
   }
 
@@ -35,9 +31,14 @@ export class Lane {
     const patience = new Promise((resolve) => {
       timer = setTimeout(resolve, patienceMs);
     });
-    await Promise.race([this.#lastAnswer, patience]);
+    await Promise.race([this.#tail, patience]);
     clearTimeout(timer);
     await this.#session?.end();
+  }
+
+  async #run<Row extends QueryResultRow>(statement: Statement, askedAtMs: number): Promise<QueryResult<Row>> {
+    const session = await this.#connect(askedAtMs);
+    return session.query<Row>(statement);
   }
 
   async #connect(askedAtMs: number): Promise<Session> {

@@ -69,10 +69,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   }
 }
 
-/**
- * One connection. A statement is sent at once, also while another is under way; the server runs and answers them in the order
- * sent, each in a transaction of its own. It never reconnects: once it ended, it is of no use.
- */
+/** One connection. Its statements must not overlap. It never reconnects: once it ended, it is of no use. */
 export class Session {
   /** Resolves when the connection is gone, for whatever reason. */
   readonly ended: Promise<void>;
@@ -81,8 +78,6 @@ export class Session {
   readonly #client: pg.Client;
   readonly #timeoutMs: number;
   readonly #appliedSettings = new Set<string>();
-  /** Resolves when the last statement sent was answered. */
-  #lastAnswer: Promise<unknown> = Promise.resolve();
   #isOver = false;
 
   constructor(client: pg.Client, statementTimeoutMs: number) {
@@ -111,14 +106,16 @@ export class Session {
     if (this.#isOver) throw new PostgresUnavailableError(`the connection to ${this.target} is closed`);
     const { settings, name, text, values } = statement;
     try {
-      const prepared = settings === undefined ? null : this.#apply(settings);
+      if (settings !== undefined && !this.#appliedSettings.has(settings)) {
+        await this.#send(this.#client.query(settings));
+        this.#appliedSettings.add(settings);
+      }
       const config = {
         text,
         ...(name === undefined ? {} : { name }),
         ...(values === undefined ? {} : { values: [...values] }),
       };
-      const [answer] = await Promise.all([this.#send(this.#client.query<Row>(config)), prepared]);
-      return answer;
+      return await this.#send(this.#client.query<Row>(config));
     } catch (error) {
       if (!isConnectionUseless(error)) throw error;
       await this.end();
@@ -139,23 +136,8 @@ export class Session {
     (this.#client as unknown as { readonly connection: { readonly stream: Duplex } }).connection.stream.destroy();
   }
 
-  async #apply(settings: string): Promise<void> {
-    if (this.#appliedSettings.has(settings)) return;
-    this.#appliedSettings.add(settings);
-    try {
-      await this.#send(this.#client.query(settings));
-    } catch (error) {
-      this.#appliedSettings.delete(settings);
-      throw error;
-    }
-  }
-
   async #send<Result>(answer: Promise<Result>): Promise<Result> {
-    const isItsTurn = this.#lastAnswer;
-    this.#lastAnswer = answer.catch(() => {});
     if (this.#timeoutMs === 0) return answer;
-    // Its time runs when the server comes to it.
-    await isItsTurn;
     const limitMs = this.#timeoutMs + ANSWER_MARGIN_MS;
     const tooLate = () => new PostgresUnavailableError(`${this.target} did not answer within ${limitMs} ms`);
     return raceAgainst(answer, limitMs, tooLate);
@@ -182,7 +164,6 @@ function clientConfig(options: SessionOptions): ClientConfig {
     application_name: options.applicationName,
     keepAlive: true,
     keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
-    pipeline: true,
     types: numberTypes,
   };
 }

@@ -206,46 +206,6 @@ describe('lanes', () => {
     await link.close();
   });
 
-  test('run in order what is asked at once, each a transaction of its own, with its own error', async () => {
-    const link = await connect();
-    const pid = (await link.query('a', { text: 'SELECT pg_backend_pid() AS pid' })).rows[0]?.pid;
-    const now = (text: string) => link.query('a', { name: text, text, settings: "SET work_mem = '7MB'" });
-    const asked = [
-      now("SELECT pg_sleep(0.3), txid_current() AS id, current_setting('work_mem') AS memory"),
-      errorOf(now('SELECT 1 / 0')),
-      now("SELECT txid_current() AS id, current_setting('work_mem') AS memory, pg_backend_pid() AS pid"),
-    ] as const;
-    const [first, second, third] = await Promise.all(asked);
-    assert.equal((second as Error & { code?: string }).code, '22012');
-    assert.equal(third.rows[0]?.pid, pid);
-    assert.deepEqual([first.rows[0]?.memory, third.rows[0]?.memory], ['7MB', '7MB']);
-    assert.ok(Number(third.rows[0]?.id) > Number(first.rows[0]?.id));
-    await link.close();
-  });
-
-  test('when a connection is cut, all that was sent by it is rejected, and the next opens another', async () => {
-    const link = await connect();
-    const pid = (await link.query('a', { text: 'SELECT pg_backend_pid() AS pid' })).rows[0]?.pid;
-    const asked = [
-      errorOf(link.query('a', { text: 'SELECT pg_sleep(60)' })),
-      errorOf(link.query('a', { text: 'SELECT 1' })),
-    ];
-    await until(
-      'the sleep',
-      async () =>
-        (await admin.query("SELECT 1 FROM pg_stat_activity WHERE pid = $1 AND state = 'active'", [pid])).rows.length ===
-        1,
-    );
-    await admin.query('SELECT pg_terminate_backend($1)', [pid]);
-    const errors = await Promise.all(asked);
-    assert.deepEqual(
-      errors.map(({ code }) => code),
-      ['postgres-unavailable', 'postgres-unavailable'],
-    );
-    assert.equal((await link.query('a', { text: 'SELECT 1 AS one' })).rows[0]?.one, 1);
-    await link.close();
-  });
-
   test('give numbers for bigint and its arrays, and read committed whatever the default is', async () => {
     await admin.query("ALTER DATABASE postgres SET default_transaction_isolation = 'serializable'");
     const link = await connect();
