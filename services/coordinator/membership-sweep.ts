@@ -12,8 +12,13 @@ import type { CoordinatorEffect } from './protocol.ts';
 
 const SWEEP_EVERY_MS = 25;
 const PROBE_EVERY_MS = 250;
-/** Where NATS itself tells of lost connections, probes are for what it cannot tell: a server that went with its clients. */
-const PROBE_WHILE_TOLD_EVERY_MS = 1_000;
+/**
+ * Where NATS itself tells of lost connections, probes are for what it cannot tell, such as a server that went with its clients:
+ * who was heard lately is asked so much later. Who was not is asked as ever: an answer speaks for it where its renewals get lost.
+ */
+const LATER_WHILE_TOLD_MS = 750;
+/** Of the TTL: more than a heartbeat. */
+const LATELY_SHARE = 0.4;
 /** All probes together: 480 a second, less than 1000 messages with their answers, however many workers there are. */
 const PROBES_PER_SWEEP = 12;
 /** Of the TTL. */
@@ -53,21 +58,25 @@ export function sweepMembers(state: MembershipState, timing: SweepTiming): Membe
       if (evidence !== null) effects.push(...readKey(state, member, evidence).effects);
     }
   }
-  const everyMs = timing.areDisconnectsCertain === true ? PROBE_WHILE_TOLD_EVERY_MS : PROBE_EVERY_MS;
-  effects.push(...probeDue(members, { everyMs, nowMs }));
+  effects.push(...probeDue(members, timing));
   return { state: { ...state, massSilenceAtMs, sweepAtMs: nowMs + SWEEP_EVERY_MS }, effects, changes: [] };
 }
 
 /** Those whose turn it is, the longest overdue first: where there are too many for one period, each has its turn all the same. */
-function probeDue(
-  members: readonly Member[],
-  { everyMs, nowMs }: { readonly everyMs: number; readonly nowMs: number },
-): CoordinatorEffect[] {
-  const due = members.filter((member) => !member.isProbing && nowMs >= member.probeAtMs);
+function probeDue(members: readonly Member[], timing: SweepTiming): CoordinatorEffect[] {
+  const { nowMs, leaseTtlMs, areDisconnectsCertain } = timing;
+  const isLate = (member: Member) => nowMs >= member.probeAtMs + LATER_WHILE_TOLD_MS;
+  const isSilent = (member: Member) => nowMs - member.heardAtMs > LATELY_SHARE * leaseTtlMs;
+  const due = members.filter(
+    (member) =>
+      !member.isProbing &&
+      nowMs >= member.probeAtMs &&
+      (areDisconnectsCertain !== true || isLate(member) || isSilent(member)),
+  );
   if (due.length > PROBES_PER_SWEEP) due.sort((a, b) => a.probeAtMs - b.probeAtMs);
   return due.slice(0, PROBES_PER_SWEEP).map((member) => {
     member.isProbing = true;
-    member.probeAtMs = nowMs + everyMs;
+    member.probeAtMs = nowMs + PROBE_EVERY_MS;
     return { kind: 'probe-worker', worker: member.id };
   });
 }

@@ -380,10 +380,11 @@ describe('membership: a connection that is gone', () => {
 });
 
 describe('membership: the pace of probes', () => {
-  /** Lets time pass, every probe answered within the sweep it was sent in; returns when each worker was probed. */
+  /** Lets time pass, all renewing and every probe answered within the sweep it was sent in; returns when each was probed. */
   function probeFor(members: Members, untilMs: number, told = {}): Map<string, number[]> {
     const probed = new Map<string, number[]>(members.ids.map((id) => [id, []]));
     for (let nowMs = 0; nowMs < untilMs; nowMs += 25) {
+      if (nowMs % 500 === 0) for (const id of members.ids) members.hear(id, nowMs, nowMs);
       const { effects } = members.take(sweepMembers(members.state, { leaseTtlMs: LEASE_TTL_MS, nowMs, ...told }));
       for (const effect of effects) {
         if (effect.kind !== 'probe-worker') continue;
@@ -421,6 +422,19 @@ describe('membership: the pace of probes', () => {
     for (const timesMs of probeFor(crowd(100), 5_000, { areDisconnectsCertain: true }).values()) {
       assert.deepEqual([...new Set(gaps(timesMs))], [1_000]);
     }
+  });
+
+  it('who has not been heard lately is asked four times a second all the same: an answer speaks for it', () => {
+    const members = new Members('a');
+    const probedMs: number[] = [];
+    for (let nowMs = 0; nowMs < LEASE_TTL_MS; nowMs += 25) {
+      const timing = { leaseTtlMs: LEASE_TTL_MS, areDisconnectsCertain: true, nowMs };
+      const { effects } = members.take(sweepMembers(members.state, timing));
+      if (!effects.some(({ kind }) => kind === 'probe-worker')) continue;
+      probedMs.push(nowMs);
+      members.probe('a', TIMEOUT, nowMs);
+    }
+    assert.deepEqual(probedMs.slice(-3), [1_250, 1_500, 1_750]);
   });
 
   it('all together make less than 1000 messages in any second, answers included, and each has its turn', () => {
