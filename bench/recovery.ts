@@ -4,66 +4,30 @@
  */
 import { writeFile } from 'node:fs/promises';
 import { arch, cpus, loadavg, platform } from 'node:os';
-import { parseArgs } from 'node:util';
+import { optionsOrExit } from '../shared/options/program.ts';
 import { randomNumbers } from '../test/support/assignment-oracle.ts';
 import { EVENTS, type RecoveryEvent } from './recovery/events.ts';
 import { Fleet } from './recovery/fleet.ts';
 import { drawHistograms, type Histogram } from './recovery/histogram-picture.ts';
 import { type Measurement, measureOnce, pauseAtRandom } from './recovery/measurement.ts';
+import { recoveryProgram } from './recovery/options.ts';
 import { type BenchSetting, describeInMarkdown, describeInText, type EventResult } from './recovery/report.ts';
 
 const COORDINATORS = 2;
+const REPEAT = 30;
 const QUICK_REPEAT = 2;
 /** In a row: then the fleet is beyond mending. */
 const FAILURES_MOST = 3;
 
-const HELP = `Measures the time to recover from each kind of disruption, on servers and processes of its own.
-
-Usage: npm run bench:recovery -- [options]
-
-  --workers N       workers, at least 2 (4)
-  --rows N          rows, 64 to 100000 (240)
-  --repeat N        repetitions of each event (30)
-  --events LIST     some of ${EVENTS.map(({ key }) => key).join(',')} (all)
-  --probes-only     coordinators have no login in NATS' system account
-  --quick           ${QUICK_REPEAT} repetitions of each
-  --json FILE       all that was measured
-  --markdown FILE   tables
-  --svg FILE        histograms (beside the Markdown, where that is asked for)
-`;
-
-const { values } = parseArgs({
-  options: {
-    workers: { type: 'string', default: '4' },
-    rows: { type: 'string', default: '240' },
-    repeat: { type: 'string' },
-    events: { type: 'string' },
-    'probes-only': { type: 'boolean', default: false },
-    quick: { type: 'boolean', default: false },
-    json: { type: 'string' },
-    markdown: { type: 'string' },
-    svg: { type: 'string' },
-    help: { type: 'boolean', default: false },
-  },
-});
-
-process.exitCode = values.help ? showHelp() : await run();
-
-function showHelp(): number {
-  process.stdout.write(HELP);
-  return 0;
-}
+const options = await optionsOrExit(recoveryProgram);
+process.exitCode = await run();
 
 async function run(): Promise<number> {
-  const events = chooseEvents(values.events);
-  const workers = wholeNumber('workers', values.workers, { min: 2, max: 100 });
-  const rows = wholeNumber('rows', values.rows, { min: 64, max: 100_000 });
-  const asked = values.repeat ?? (values.quick ? QUICK_REPEAT : 30);
-  const repeat = wholeNumber('repeat', String(asked), { min: 1, max: 10_000 });
+  const { workers, rows, events, probesOnly } = options;
+  const repeat = options.repeat ?? (options.quick ? QUICK_REPEAT : REPEAT);
   const interrupted = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => interrupted.abort());
   say(`starting ${COORDINATORS} coordinators and ${workers} workers for ${rows} rows`);
-  const probesOnly = values['probes-only'];
   const fleet = await Fleet.start({ workers, coordinators: COORDINATORS, rows, probesOnly }, interrupted.signal);
   const { natsVersion } = fleet;
   const results: EventResult[] = [];
@@ -121,8 +85,8 @@ async function measureEvent(
 }
 
 async function writeResults(setting: BenchSetting, results: readonly EventResult[]): Promise<void> {
-  const { json, markdown } = values;
-  const svg = values.svg ?? markdown?.replace(/(\.md)?$/, '.svg');
+  const { json, markdown } = options;
+  const svg = options.svg ?? markdown?.replace(/(\.md)?$/, '.svg');
   if (json !== undefined) await writeFile(json, `${JSON.stringify({ setting, results }, withoutGaps, 1)}\n`);
   if (markdown !== undefined) await writeFile(markdown, describeInMarkdown(setting, results));
   if (svg !== undefined) await writeFile(svg, drawHistograms('Handover, from the fault', results.map(toHistogram)));
@@ -138,26 +102,6 @@ function toHistogram({ event, measurements }: EventResult): Histogram {
   const { p50, p99 } = event.promise;
   const marks = [...(p50 === null ? [] : [{ label: 'promised p50', atMs: p50 }]), { label: 'promised p99', atMs: p99 }];
   return { title: event.title, valuesMs: measurements.map(({ handoverMs }) => handoverMs), marks };
-}
-
-function chooseEvents(list: string | undefined): readonly RecoveryEvent[] {
-  if (list === undefined) return EVENTS;
-  return list.split(',').map((key) => {
-    const event = EVENTS.find((one) => one.key === key);
-    if (event !== undefined) return event;
-    return misuse(`--events: expected some of ${EVENTS.map((one) => one.key).join(', ')}, got "${key}"`);
-  });
-}
-
-function wholeNumber(flag: string, text: string, { min, max }: { readonly min: number; readonly max: number }): number {
-  const number = Number(text);
-  if (Number.isInteger(number) && number >= min && number <= max) return number;
-  return misuse(`--${flag}: expected a whole number from ${min} to ${max}, got "${text}"`);
-}
-
-function misuse(problem: string): never {
-  process.stderr.write(`${problem}\n`);
-  process.exit(2);
 }
 
 function say(text: string): void {

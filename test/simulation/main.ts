@@ -1,44 +1,57 @@
-import { parseArgs } from 'node:util';
+import { choice, integer, toggle } from '../../shared/options/options.ts';
+import { optionsOrExit } from '../../shared/options/program.ts';
 import { GUARDS } from './guards.ts';
 import { simulate } from './run.ts';
 import { loadUnguarded } from './unguarded.ts';
 import { BROKEN, type Broken } from './world.ts';
 
-const HELP = `Simulates whole coordinators and workers under seeded faults and checks the invariants after every step.
+const COMMAND = 'npm run simulate';
+const LARGEST_SEED = 4_294_967_295;
 
-Usage: npm run simulate -- [--seeds N] [--from SEED] [--broken NAME] [--verbose]
-
-  npm run simulate -- --seeds 1000          a thousand seeds
-  npm run simulate -- --from 4711 --seeds 1 --verbose   one seed again, with its faults
-  npm run simulate -- --broken owner        a fence that asks nobody who owns: must be caught
-  npm run simulate -- --broken mass-silence a coordinator without that guard: must be caught
-
-What can be broken: ${[...BROKEN, ...GUARDS.map(({ name }) => name)].join(', ')}.
-`;
-
-const { values } = parseArgs({
+const options = await optionsOrExit({
+  command: `${COMMAND} --`,
+  purpose: 'Simulates whole coordinators and workers under seeded faults and checks the invariants after every step.',
   options: {
-    seeds: { type: 'string', default: '1000' },
-    from: { type: 'string', default: '1' },
-    broken: { type: 'string', default: 'none' },
-    verbose: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
+    seeds: integer({
+      flag: 'seeds',
+      variable: 'SIMULATE_SEEDS',
+      describe: 'how many seeds',
+      default: '1000',
+      min: 1,
+      max: 100_000_000,
+    }),
+    from: integer({
+      flag: 'from',
+      variable: 'SIMULATE_FROM',
+      describe: 'the first of them',
+      default: '1',
+      min: 0,
+      max: LARGEST_SEED,
+    }),
+    broken: choice({
+      flag: 'broken',
+      variable: 'SIMULATE_BROKEN',
+      describe: 'what to break, to see that it is caught',
+      choices: ['none', ...BROKEN, ...GUARDS.map(({ name }) => name)],
+      default: 'none',
+    }),
+    verbose: toggle({ flag: 'verbose', variable: 'SIMULATE_VERBOSE', describe: "each seed's faults, too" }),
   },
+  examples: [
+    [`${COMMAND} -- --seeds 1000`, 'a thousand seeds'],
+    [`${COMMAND} -- --from 4711 --seeds 1 --verbose`, 'one seed again, with its faults'],
+    [`${COMMAND} -- --broken owner`, 'a fence that asks nobody who owns: must be caught'],
+    [`${COMMAND} -- --broken mass-silence`, 'a coordinator without that guard: must be caught'],
+  ],
 });
+process.exitCode = await run();
 
-process.exitCode = values.help ? showHelp() : await run();
-
-function showHelp(): number {
-  process.stdout.write(HELP);
-  return 0;
-}
-
-/** Breaks what was asked for; null: there is no such thing. */
-async function chooseSystem(name: string): Promise<{ simulate: typeof simulate; broken: Broken } | null> {
+/** Breaks what was asked for. */
+async function chooseSystem(name: string): Promise<{ simulate: typeof simulate; broken: Broken }> {
   const broken = (['none', ...BROKEN] as const).find((known) => known === name);
   if (broken !== undefined) return { simulate, broken };
   const guard = GUARDS.find((known) => known.name === name);
-  if (guard === undefined) return null;
+  if (guard === undefined) throw new Error(`there is no guard ${name}`);
   const unguarded = await loadUnguarded(guard);
   // Loaded whole: its files are not needed any more.
   await unguarded.remove();
@@ -46,13 +59,8 @@ async function chooseSystem(name: string): Promise<{ simulate: typeof simulate; 
 }
 
 async function run(): Promise<number> {
-  const system = await chooseSystem(values.broken);
-  if (system === null) {
-    process.stderr.write(`--broken ${values.broken}: there is no such thing to break\n${HELP}`);
-    return 2;
-  }
-  const seeds = Number(values.seeds);
-  const from = Number(values.from);
+  const system = await chooseSystem(options.broken);
+  const { seeds, from } = options;
   const startedMs = performance.now();
   let saidMs = startedMs;
   const totals = { snapshots: 0, records: 0, faults: 0, violations: 0 };
@@ -62,7 +70,7 @@ async function run(): Promise<number> {
     totals.records += result.records;
     totals.faults += result.faults.length;
     if (result.violation !== null) totals.violations += 1;
-    if (result.violation !== null || values.verbose) {
+    if (result.violation !== null || options.verbose) {
       process.stdout.write(`seed ${seed}: ${result.violation ?? 'no violation'}\n  ${result.faults.join('\n  ')}\n`);
     }
     if (performance.now() - saidMs > 2_000) {
