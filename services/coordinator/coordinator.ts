@@ -64,10 +64,12 @@ export async function runCoordinator(
   );
   const table = parseTableNames(options);
   const request = { names: table, slots: Number(options.slots), log };
+  const link = await connectNats({ ...toNatsConnection(options), name: options.coordinatorId }, waiting);
+  // Before the table is adopted, which workers wait for: they may have no right to make what is missing in NATS.
+  const streams = await openStreams(options, link);
   const adoption = await outlastOutages(() => adoptTable(postgres, request), waiting);
   await rehearseHandover(adoption.slots, setImmediate);
-  const link = await connectNats({ ...toNatsConnection(options), name: options.coordinatorId }, waiting);
-  return serveUntilEnd(options, { log, metrics, leave, postgres, table, adoption, link, http, seen });
+  return serveUntilEnd(options, { log, metrics, leave, postgres, table, adoption, link, streams, http, seen });
 }
 
 /** Where the health endpoints and the API look. */
@@ -84,14 +86,20 @@ interface Surroundings {
   readonly table: TableNames;
   readonly adoption: Adoption;
   readonly link: NatsLink;
+  readonly streams: Streams;
   readonly http: HttpServer;
   readonly seen: Seen;
 }
 
 async function serveUntilEnd(options: CoordinatorOptions, around: Surroundings): Promise<EndOfService> {
-  const { log, metrics, link, postgres } = around;
-  const config = makeConfig(options, around.adoption);
-  const outside = await openOutside(options, around);
+  const { log, metrics, link, postgres, table, adoption } = around;
+  const config = makeConfig(options, adoption);
+  const outside: Outside = {
+    link,
+    ...around.streams,
+    fence: new Fence(postgres, table, adoption),
+    table: new TableWatch(postgres, table, adoption),
+  };
   around.seen.sizes = outside.sizes;
   let isEnding = false;
   return new Promise<EndOfService>((resolve, fail) => {
@@ -144,28 +152,25 @@ async function serveUntilEnd(options: CoordinatorOptions, around: Surroundings):
   });
 }
 
-type OpenOutside = Omit<CoordinatorOutside, 'report' | 'stop'>;
+type Outside = Omit<CoordinatorOutside, 'report' | 'stop'>;
+type Streams = Pick<Outside, 'leadership' | 'liveness' | 'snapshots' | 'sizes' | 'recoveries'>;
 
-async function openOutside(options: CoordinatorOptions, around: Surroundings): Promise<OpenOutside> {
-  const { link, postgres, adoption } = around;
+async function openStreams(options: CoordinatorOptions, link: NatsLink): Promise<Streams> {
   const replicas = replicasOf(options);
   const ttl = { ttlMs: options.leaseTtlMs, ...replicas };
   return {
-    link,
     leadership: await LeadershipBucket.open(link, ttl),
     liveness: await LivenessBucket.open(link, ttl),
     snapshots: await SnapshotStream.open(link, replicas),
     sizes: await TableStream.open(link, replicas),
     recoveries: await RecoveryStream.open(link, replicas),
-    fence: new Fence(postgres, around.table, adoption),
-    table: new TableWatch(postgres, around.table, adoption),
   };
 }
 
 /** Everything that reaches a coordinator unasked. */
 async function listen(
   config: CoordinatorConfig,
-  outside: OpenOutside,
+  outside: Outside,
   around: Surroundings,
   dispatch: (event: CoordinatorEvent) => void,
 ): Promise<void> {
