@@ -1,13 +1,25 @@
 /**
  * Handover as seen from outside: from the fault to the moment that the last orphaned row's slot was seen claimed by
- * another worker, and first ticked by it. Pure; the samples come from `FenceWatch`.
+ * another worker, and all its rows seen with that worker's name. Pure; what was seen comes from `FenceWatch`.
  */
 export interface FenceSample {
   /** This process's monotonic clock, when the answer had come. */
   readonly atMs: number;
-  /** Of each watched slot, in the order of the watch. */
-  readonly owners: readonly (string | null)[];
-  readonly lastTicks: readonly number[];
+  /** By slot: what was claimed since the watch began. */
+  readonly claims: ReadonlyMap<number, SeenClaim>;
+}
+
+export interface SeenClaim {
+  readonly worker: string;
+  /** Each of its rows has been ticked by this worker. */
+  readonly isTicked: boolean;
+}
+
+export interface FenceSeen {
+  /** Each watched slot's owner when the watch began. */
+  readonly before: ReadonlyMap<number, string | null>;
+  /** In time. */
+  readonly samples: readonly FenceSample[];
 }
 
 export interface Handover {
@@ -20,33 +32,28 @@ export interface Handover {
 }
 
 /**
- * `gone`: whose slots are orphaned; null: whatever slot changes owner counts. `isCounted`: by the slot's place in the
- * watch; a slot without rows is never ticked. The first sample is taken as the state before the fault. Null: a slot of the
- * gone has not been claimed, or none has moved.
+ * `gone`: whose slots are orphaned; null: whatever slot changes owner counts. `counts`: a slot without rows is never ticked.
+ * Null: a slot of the gone has not been claimed, or none has moved.
  */
 export function measureHandover(
-  samples: readonly FenceSample[],
+  { before, samples }: FenceSeen,
   fault: { readonly atMs: number; readonly gone: ReadonlySet<string> | null },
-  isCounted: (index: number) => boolean = () => true,
+  counts: (slot: number) => boolean = () => true,
 ): Handover | null {
-  const [before] = samples;
-  if (before === undefined) return null;
   const { gone } = fault;
   let slots = 0;
   let claimedAtMs = Number.NEGATIVE_INFINITY;
   let tickedAtMs: number | null = Number.NEGATIVE_INFINITY;
-  for (const [index, owner] of before.owners.entries()) {
-    if (!isCounted(index) || (gone !== null && (owner === null || !gone.has(owner)))) continue;
-    const claim = samples.findIndex(({ owners }) => owners[index] !== owner);
-    if (claim < 0 && gone === null) continue;
-    if (claim < 0) return null;
+  for (const [slot, owner] of before) {
+    if (!counts(slot) || (gone !== null && (owner === null || !gone.has(owner)))) continue;
+    const claimed = samples.find(({ claims }) => claims.has(slot) && claims.get(slot)?.worker !== owner);
+    if (claimed === undefined && gone === null) continue;
+    if (claimed === undefined) return null;
     slots += 1;
-    claimedAtMs = Math.max(claimedAtMs, samples[claim]!.atMs);
-    // What it stood at when it was last seen with its former owner.
-    const lastTick = samples[claim - 1]!.lastTicks[index]!;
-    const tick = samples.slice(claim).find(({ lastTicks }) => lastTicks[index]! > lastTick);
-    if (tick === undefined || tickedAtMs === null) tickedAtMs = null;
-    else tickedAtMs = Math.max(tickedAtMs, tick.atMs);
+    claimedAtMs = Math.max(claimedAtMs, claimed.atMs);
+    const ticked = samples.find(({ atMs, claims }) => atMs >= claimed.atMs && claims.get(slot)?.isTicked === true);
+    if (ticked === undefined || tickedAtMs === null) tickedAtMs = null;
+    else tickedAtMs = Math.max(tickedAtMs, ticked.atMs);
   }
   if (slots === 0) return null;
   const firstTickMs = tickedAtMs === null ? null : tickedAtMs - fault.atMs;

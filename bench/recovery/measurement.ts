@@ -2,7 +2,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { AuditLog } from '../../services/cli/audit-log.ts';
 import { isUneven } from '../../shared/ring/assignment.ts';
 import { PHASES, type Phases } from '../../shared/ring/recovery.ts';
-import { sliceOf } from '../../shared/ring/snapshot.ts';
 import type { RecoveryEvent, Strike } from './events.ts';
 import { FenceWatch } from './fence-watch.ts';
 import type { Fleet, FleetLine } from './fleet.ts';
@@ -40,13 +39,9 @@ const SUMMARY_LIMIT_MS = 8_000;
 /** Strikes once, waits until all is claimed and ticked again, and mends the fleet. It must be settled before, and is after. */
 export async function measureOnce(fleet: Fleet, event: RecoveryEvent, victim: string): Promise<Measurement> {
   const { newest } = fleet;
-  const slots = event.key.startsWith('rows') && newest !== null ? sliceOf(newest, victim) : [];
-  const watched = [...new Set([...(await fleet.filledSlots()), ...slots])].sort((a, b) => a - b);
+  if (newest === null) throw new Error('expected a fleet that has settled, got one without a ring');
   const audit = new AuditLog(isUneven);
-  const watch = await FenceWatch.start(fleet.postgres, {
-    slots: watched,
-    workers: [...fleet.workerIds, fleet.spareId],
-  });
+  const watch = await FenceWatch.start(fleet.postgres, { table: fleet.table, slots: newest.slots, after: newest });
   audit.add(await fleet.inspection.sampleRows());
   const fromLine = fleet.lines.length;
   const fromSnapshot = fleet.snapshots.length;
@@ -54,7 +49,7 @@ export async function measureOnce(fleet: Fleet, event: RecoveryEvent, victim: st
   // Cheap to wait for: whatever looks at more than this would take the processor from those that are measured.
   const summary = await awaitSummary(fleet, event, fromLine);
   const answered = await fleet.until('the snapshot', () => findSnapshot(fleet, event, fromSnapshot), HANDOVER_LIMIT_MS);
-  const handover = event.movesSlots ? await awaitHandover(fleet, watch, strike, { event, watched }) : null;
+  const handover = event.movesSlots ? await awaitHandover(fleet, watch, strike, event) : null;
   await watch.stop();
   const rings = fleet.snapshots.slice(fromSnapshot).map(({ snapshot }) => snapshot.moved);
   await event.aftermath?.(fleet, victim, strike);
@@ -79,18 +74,13 @@ export async function measureOnce(fleet: Fleet, event: RecoveryEvent, victim: st
 }
 
 /** Until all that moves is claimed and ticked; where it is not known beforehand what moves, until the ring has settled. */
-async function awaitHandover(
-  fleet: Fleet,
-  watch: FenceWatch,
-  strike: Strike,
-  { event, watched }: { readonly event: RecoveryEvent; readonly watched: readonly number[] },
-): Promise<Handover> {
+async function awaitHandover(fleet: Fleet, watch: FenceWatch, strike: Strike, event: RecoveryEvent): Promise<Handover> {
   if (strike.gone === null) {
     await fleet.settle(event.key === 'join' ? [...fleet.workerIds, fleet.spareId] : fleet.workerIds);
   }
   const filled = new Set(await fleet.filledSlots());
   const look = () => {
-    const handover = measureHandover(watch.samples, strike, (index) => filled.has(watched[index] ?? -1));
+    const handover = measureHandover(watch, strike, (slot) => filled.has(slot));
     return handover === null || handover.firstTickMs === null ? null : handover;
   };
   return fleet.until('the handover', look, HANDOVER_LIMIT_MS);

@@ -29,38 +29,59 @@ describe('bench: statistics', () => {
 });
 
 describe('bench: handover from outside', () => {
-  const sample = (atMs: number, owners: FenceSample['owners'], lastTicks: readonly number[]) => ({
-    atMs,
-    owners,
-    lastTicks,
-  });
+  const sample = (atMs: number, claims: FenceSample['claims']) => ({ atMs, claims });
+  const by = (worker: string, isTicked: boolean) => ({ worker, isTicked });
+  const before = new Map([
+    [7, 'a'],
+    [8, 'a'],
+    [9, 'b'],
+  ]);
   const SAMPLES = [
-    sample(90, ['a', 'a', 'b'], [10, 10, 10]),
-    sample(130, ['c', 'a', 'b'], [10, 10, 10]),
-    sample(140, ['c', 'b', 'b'], [11, 10, 11]),
-    sample(150, ['c', 'b', 'b'], [11, 11, 11]),
+    sample(90, new Map()),
+    sample(130, new Map([[7, by('c', false)]])),
+    sample(
+      140,
+      new Map([
+        [7, by('c', true)],
+        [8, by('b', false)],
+      ]),
+    ),
+    sample(
+      150,
+      new Map([
+        [7, by('c', true)],
+        [8, by('b', true)],
+      ]),
+    ),
   ];
 
   it('ends with the last orphaned slot’s claim and first tick', () => {
-    const handover = measureHandover(SAMPLES, { atMs: 100, gone: new Set(['a']) });
+    const handover = measureHandover({ before, samples: SAMPLES }, { atMs: 100, gone: new Set(['a']) });
     assert.deepEqual(handover, { slots: 2, claimedMs: 40, firstTickMs: 50 });
   });
 
   it('without anybody gone counts what changed owner, and only slots that count', () => {
-    assert.deepEqual(measureHandover(SAMPLES, { atMs: 100, gone: null })?.slots, 2);
-    const first = measureHandover(SAMPLES, { atMs: 100, gone: null }, (index) => index === 0);
+    const seen = { before, samples: SAMPLES };
+    const fault = { atMs: 100, gone: null };
+    assert.deepEqual(measureHandover(seen, fault)?.slots, 2);
+    const first = measureHandover(seen, fault, (slot) => slot === 7);
     assert.deepEqual(first, { slots: 1, claimedMs: 30, firstTickMs: 40 });
     assert.equal(
-      measureHandover(SAMPLES, { atMs: 100, gone: null }, (index) => index === 2),
+      measureHandover(seen, fault, (slot) => slot === 9),
       null,
     );
   });
 
   it('is none while a slot of the gone is unclaimed, and has no first tick while one is not ticked', () => {
-    const gone = new Set(['a']);
-    assert.equal(measureHandover([], { atMs: 100, gone }), null);
-    assert.equal(measureHandover(SAMPLES.slice(0, 2), { atMs: 100, gone }), null);
-    assert.equal(measureHandover(SAMPLES.slice(0, 3), { atMs: 100, gone })?.firstTickMs, null);
+    const fault = { atMs: 100, gone: new Set(['a']) };
+    assert.equal(measureHandover({ before, samples: [] }, fault), null);
+    assert.equal(measureHandover({ before, samples: SAMPLES.slice(0, 2) }, fault), null);
+    assert.equal(measureHandover({ before, samples: SAMPLES.slice(0, 3) }, fault)?.firstTickMs, null);
+  });
+
+  it('what a former owner takes up again is handed over to nobody', () => {
+    const samples = [sample(120, new Map([[7, by('a', true)]]))];
+    assert.equal(measureHandover({ before, samples }, { atMs: 100, gone: new Set(['a']) }), null);
   });
 });
 
