@@ -5,11 +5,13 @@ export type Message<Value> =
   | { readonly ok: true; readonly value: Value }
   | { readonly ok: false; readonly reason: string };
 
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+
 /** Reads JSON of limited size. Never throws; a bad message stays bad: retrying cannot help. */
 export function readJson(bytes: Uint8Array, maxBytes: number): Message<unknown> {
   if (bytes.length > maxBytes) return { ok: false, reason: `expected at most ${maxBytes} bytes, got ${bytes.length}` };
   try {
-    return { ok: true, value: JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) };
+    return { ok: true, value: JSON.parse(utf8.decode(bytes)) };
   } catch (error) {
     return { ok: false, reason: `expected JSON, got ${bytes.length} bytes that are none: ${(error as Error).message}` };
   }
