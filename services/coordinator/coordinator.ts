@@ -213,7 +213,8 @@ function watchSystemAccount(
   const name = `${options.coordinatorId}:system`;
   const onDisconnect = (client: string) => dispatch({ kind: 'connection-closed', client });
   const onCertain = (isCertain: boolean) => dispatch({ kind: 'disconnects-certain', isCertain });
-  return watchDisconnects({ ...system, name }, { log, onDisconnect, onCertain });
+  const logins = { system: { ...system, name }, main: { ...toNatsConnection(options), name } };
+  return watchDisconnects(logins, { log, onDisconnect, onCertain });
 }
 
 function livenessEvent(change: LivenessChange): CoordinatorEvent | null {

@@ -11,14 +11,22 @@ import { decodeOrNull } from '../message/decode-message.ts';
 import { describeError } from '../process/describe-error.ts';
 import { connectNats, type NatsLink, type NatsOptions } from './connection.ts';
 import { deliver } from './deliver.ts';
+import { DisconnectProof } from './disconnect-proof.ts';
 import { describeNatsError, isNoResponders } from './nats-errors.ts';
 import { formatServerAddress, parseServerAddress } from './server-address.ts';
+
+export interface DisconnectLogins {
+  /** Of a user in the system account. */
+  readonly system: NatsOptions;
+  /** Of the account whose lost connections are to be told of. */
+  readonly main: NatsOptions;
+}
 
 export interface DisconnectListener {
   readonly log: Logger;
   /** The name of a client, of any account, whose connection was closed. It may be connected anew, or by another, already. */
   readonly onDisconnect: (client: string) => void;
-  /** Is every lost connection told of, for certain? No, until told otherwise. */
+  /** Is every lost connection of the main account told of, by proof? No, until told otherwise. */
   readonly onCertain: (isCertain: boolean) => void;
 }
 
@@ -30,6 +38,7 @@ const BYTES_MAX = 65_536;
 /** The main connection says sooner what it waits for, and mostly it waits for the same servers. */
 const SILENCE_SAID_AFTER_MS = 5_000;
 const PROBES_ONLY = 'going on with probes only';
+const UNTOLD_REMEDY = 'let workers and coordinators use a named account of the NATS that --nats-system belongs to';
 const REMEDY = 'give the login of a user in the system account, or leave --nats-system out';
 
 const event = z.object({ client: z.object({ name: z.string().default('') }) });
@@ -38,36 +47,49 @@ const event = z.object({ client: z.object({ name: z.string().default('') }) });
  * Begins to listen, in the background; connects and reconnects for as long as it takes. Where the login is refused, or may not
  * hear these events, one warning says so and nothing more is tried. Returns what ends it; idempotent, never rejects.
  */
-export function watchDisconnects(options: NatsOptions, listener: DisconnectListener): () => Promise<void> {
+export function watchDisconnects(logins: DisconnectLogins, listener: DisconnectListener): () => Promise<void> {
   const stopped = new AbortController();
-  const over = follow(options, listener, stopped.signal);
+  const over = follow(logins, listener, stopped.signal);
   return async () => {
     stopped.abort();
     await over;
   };
 }
 
-async function follow(options: NatsOptions, listener: DisconnectListener, signal: AbortSignal): Promise<void> {
+async function follow(logins: DisconnectLogins, listener: DisconnectListener, signal: AbortSignal): Promise<void> {
   const { log } = listener;
   try {
-    const link = await connectQuietly(options, log, signal);
+    const link = await connectQuietly(logins.system, log, signal);
+    const proof = new DisconnectProof(logins.main, {
+      log,
+      name: `${logins.system.name}:proof`,
+      onProof: (isTold) => {
+        listener.onCertain(isTold);
+        if (isTold) log.info('the system account tells of lost connections');
+        else log.warn(`NATS does not tell of this account's lost connections; ${PROBES_ONLY}: ${UNTOLD_REMEDY}`);
+      },
+    });
+    const stopProving = () => {
+      proof.end();
+      listener.onCertain(false);
+    };
     const stopped = new Promise<undefined>((resolve) => {
       signal.addEventListener('abort', () => resolve(undefined), { once: true });
     });
     try {
-      const denied = subscribe(link, listener);
-      const account = await Promise.race([findAccount(link), denied, stopped]);
-      if (account instanceof Error) throw account;
-      if (account !== undefined) log.info('the system account tells of lost connections');
-      if (account === 'system') {
-        listener.onCertain(link.isConnected());
-        link.onStatus((status) => listener.onCertain(status === 'reconnected'));
-      }
+      const denied = subscribe(link, {
+        log,
+        onDisconnect: (client) => proof.recognises(client) || deliver(listener.onDisconnect, client),
+      });
+      const mistake = await Promise.race([findMistake(link), denied, stopped]);
+      if (mistake instanceof Error) throw mistake;
+      if (link.isConnected()) proof.begin();
+      link.onStatus((status) => (status === 'reconnected' ? proof.begin() : stopProving()));
       const reason = await Promise.race([denied, link.closed, stopped]);
       if (reason !== undefined) throw reason;
     } finally {
+      stopProving();
       await link.drain();
-      listener.onCertain(false);
     }
   } catch (error) {
     if (signal.aborted) return;
@@ -89,28 +111,30 @@ async function connectQuietly(options: NatsOptions, log: Logger, signal: AbortSi
 }
 
 /** Resolves when the subscription is denied, now or after a reconnect, which otherwise renews it. */
-function subscribe(link: NatsLink, { log, onDisconnect }: DisconnectListener): Promise<Error> {
+function subscribe(
+  link: NatsLink,
+  { log, onDisconnect }: Pick<DisconnectListener, 'log' | 'onDisconnect'>,
+): Promise<Error> {
   return new Promise((resolve) => {
     link.connection.subscribe(SUBJECT, {
       callback: (error, message) => {
         if (error !== null) return resolve(new Error(`${describeNatsError(error)}; ${REMEDY}`));
         const client = readName(message.data);
         if (client === null) return log.warn({ subject: message.subject }, 'a lost connection was told of illegibly');
-        if (client !== '') deliver(onDisconnect, client);
+        if (client !== '') onDisconnect(client);
       },
     });
   });
 }
 
-/** A subscription outside the system account is not denied: it only hears nothing. */
-async function findAccount({ connection }: NatsLink): Promise<'system' | 'unknown' | Error> {
+/** A subscription outside the system account is not denied: it only hears nothing. Null: none is known. */
+async function findMistake({ connection }: NatsLink): Promise<Error | null> {
   try {
     await connection.request(SERVERS_SUBJECT, undefined, { timeout: ANSWER_LIMIT_MS });
-    return 'system';
+    return null;
   } catch (error) {
-    if (isNoResponders(error)) return new Error(`the login is not in the system account; ${REMEDY}`);
     // Any other failure says nothing of the account: a user may be allowed to hear and not to ask.
-    return 'unknown';
+    return isNoResponders(error) ? new Error(`the login is not in the system account; ${REMEDY}`) : null;
   }
 }
 

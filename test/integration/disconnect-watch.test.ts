@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { resolve } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { findFreePort } from '../../services/local/ports.ts';
 import type { NatsOptions } from '../../shared/nats/connection.ts';
 import { watchDisconnects } from '../../shared/nats/disconnect-watch.ts';
@@ -9,10 +10,11 @@ import { probe } from '../../shared/nats/probe.ts';
 import { closeTestLinks, openTestLink, type RecordedLog, recordLog, until } from '../support/nats-link.ts';
 import { startNats, type TestNats } from '../support/nats-process.ts';
 
-/** The application's login, and three of the system account: one may do all, one only hear, one anything but that. */
+/** The application's login, another's, and three of the system account: one may do all, one only hear, one anything but that. */
 function makeConfig(systemPassword = 'pw'): string {
   return `accounts {
     APP { users: [{ user: app, password: pw }] }
+    OTHER { users: [{ user: other, password: pw }] }
     SYS { users: [
       { user: system, password: ${systemPassword} }
       { user: listener, password: pw, permissions: { subscribe: ["$SYS.ACCOUNT.*.DISCONNECT"], publish: { deny: [">"] } } }
@@ -47,14 +49,19 @@ interface Watching extends RecordedLog {
   readonly stop: () => Promise<void>;
 }
 
-function watch(url: string, login: Partial<NatsOptions> = { user: 'system', password: 'pw' }): Watching {
+function watch(
+  url: string,
+  login: Partial<NatsOptions> = { user: 'system', password: 'pw' },
+  main: Partial<NatsOptions> = { user: 'app', password: 'pw' },
+): Watching {
   const recorded = recordLog();
   const told: string[] = [];
   const certain: boolean[] = [];
   const onCertain = (isCertain: boolean) => void (certain.at(-1) === isCertain || certain.push(isCertain));
   const onDisconnect = (client: string) => void told.push(client);
-  const options = { servers: [url], name: 'c1:system', prefix: '', ...login };
-  const stop = watchDisconnects(options, { log: recorded.log, onDisconnect, onCertain });
+  const system = { servers: [url], name: 'c1:system', prefix: '', ...login };
+  const logins = { system, main: { servers: [url], name: 'c1', prefix: '', ...main } };
+  const stop = watchDisconnects(logins, { log: recorded.log, onDisconnect, onCertain });
   stops.push(stop);
   const warnings = () =>
     recorded.lines.filter(({ level }) => level >= 40).map(({ msg, reason }) => `${msg}: ${reason ?? ''}`);
@@ -110,7 +117,7 @@ describe('with a system account', () => {
     await until('a word on w3', () => watching.told.includes('w3'));
     assert.deepEqual(watching.warnings(), []);
     await watching.stop();
-    assert.deepEqual(watching.certain, [false], 'nobody said that this is the system account');
+    assert.deepEqual(watching.certain, [true, false]);
   });
 
   for (const [who, login, reason] of [
@@ -145,6 +152,7 @@ test('After the kill and restart of the server lost connections are told of agai
     return watching.told.includes('w1');
   });
   assert.deepEqual(watching.warnings(), []);
+  await until('certainty again', () => watching.certain.at(-1) === true);
   assert.deepEqual(watching.certain, [true, false, true]);
 });
 
@@ -155,6 +163,46 @@ test('A server that is not there is waited for, without a word at first, and hea
   await untilListening(watching);
   await comeAndGo(server.url, 'w1');
   await until('a word on w1', () => watching.told.includes('w1'));
+});
+
+test('Servers that tell nothing of the default account, as 2.9 does, make nothing certain; those that do tell, as 2.15, do.', async () => {
+  const config = 'accounts { SYS { users: [{ user: system, password: pw }] } }\n  system_account: SYS';
+  const server = await startNats({ config, hasJetStream: false });
+  servers.push(server);
+  const watching = watch(server.url, { user: 'system', password: 'pw' }, {});
+  const isDecided = () => watching.certain.length > 0;
+  await until('a proof', isDecided, { limitMs: 20_000, found: () => watching.lines });
+  const link = await openTestLink({ url: server.url, name: 'w1' });
+  await link.drain();
+  const isTold = watching.certain[0] === true;
+  if (isTold) await until('a word on w1', () => watching.told.includes('w1'));
+  assert.equal(watching.warnings().length, isTold ? 0 : 1);
+  await delay(200);
+  assert.deepEqual(watching.told, isTold ? ['w1'] : []);
+});
+
+test('The system account of another NATS makes nothing certain.', async () => {
+  const [system, main] = [await startServer(), await startServer()];
+  const watching = watch(
+    system.url,
+    { user: 'system', password: 'pw' },
+    { servers: [main.url], user: 'app', password: 'pw' },
+  );
+  await until('a warning', () => watching.warnings().length > 0, { limitMs: 20_000, found: () => watching.lines });
+  await watching.stop();
+  assert.match(watching.warnings().join(), /use a named account of the NATS that --nats-system belongs to/);
+  assert.deepEqual(watching.certain, [false]);
+});
+
+test('While the main login cannot connect the proof is tried again.', async () => {
+  const system = await startServer();
+  const main = { user: 'late', password: 'pw' };
+  const watching = watch(system.url, { user: 'system', password: 'pw' }, main);
+  await delay(1_500);
+  assert.deepEqual(watching.certain, []);
+  await system.reload(makeConfig().replace('user: other', 'user: late'));
+  await until('certainty', () => watching.certain.at(-1) === true, { limitMs: 20_000 });
+  assert.deepEqual(watching.warnings(), []);
 });
 
 test('While the server is away the waiting ends at once when asked.', async () => {
