@@ -127,17 +127,23 @@ async function serveUntilEnd(options: CoordinatorOptions, around: Surroundings):
       },
       onCrash: fail,
     });
-    const dispatch = (event: CoordinatorEvent) => driver.dispatch(event);
-    const listening = listen(config, outside, around, dispatch).catch(fail);
-    const unwatchDisconnects = watchSystemAccount(options, log, dispatch);
+    // Nothing is acted on before all is listened to and probes are answered: no change falls between, and no term begins whose
+    // leader seems dead. What was told before that, the first reads tell again.
+    let isListening = false;
+    let unwatchDisconnects = async () => {};
+    const dispatch = (event: CoordinatorEvent) => void (isListening && driver.dispatch(event));
+    listen(config, outside, around, dispatch).then(() => {
+      if (isEnding) return;
+      isListening = true;
+      unwatchDisconnects = watchSystemAccount(options, log, dispatch);
+      dispatch({ kind: 'wake' });
+    }, fail);
     void link.closed.then((error) => {
       if (!isEnding) fail(error ?? new Error('the NATS connection was closed'));
     });
-    const requestLeave = () => dispatch({ kind: 'leave-requested' });
+    const requestLeave = () => driver.dispatch({ kind: 'leave-requested' });
     if (around.leave.aborted) requestLeave();
     else around.leave.addEventListener('abort', requestLeave, { once: true });
-    // The bucket is watched before the first term begins, so that no change falls between.
-    void listening.then(() => dispatch({ kind: 'wake' }));
 
     async function end(outcome: EndOfService): Promise<void> {
       const patience = new Promise((done) => setTimeout(done, LAST_EFFECTS_MS).unref());

@@ -41,6 +41,8 @@ export interface Member {
   statedAtMs: number;
   probeAtMs: number;
   isProbing: boolean;
+  /** It did not answer when it was asked last, and has not been heard since. */
+  isDoubted: boolean;
   suspicion: Suspicion | null;
 }
 
@@ -137,6 +139,7 @@ export function newMember(id: string, nowMs: number): Member {
     statedAtMs: Number.NEGATIVE_INFINITY,
     probeAtMs: nowMs,
     isProbing: false,
+    isDoubted: false,
     suspicion: null,
   };
 }
@@ -150,6 +153,7 @@ export function isUnseen(state: MembershipState, member: Member, nowMs: number):
 export function renewLease(member: Member, nowMs: number): void {
   member.heardAtMs = nowMs;
   member.quiet = null;
+  member.isDoubted = false;
 }
 
 export function readKey(state: MembershipState, member: Member, evidence: Evidence): MembershipStep {

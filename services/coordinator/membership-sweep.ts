@@ -14,10 +14,11 @@ const SWEEP_EVERY_MS = 25;
 const PROBE_EVERY_MS = 250;
 /**
  * Where NATS itself tells of lost connections, probes are for what it cannot tell, such as a server that went with its clients:
- * who was heard lately is asked so much later. Who was not is asked as ever: an answer speaks for it where its renewals get lost.
+ * who was heard lately is asked so much later. Who was not, or did not answer, is asked as ever: an answer speaks for it where its
+ * renewals get lost, and the end of a connection to another server of a cluster may be told of before that server knows.
  */
 const LATER_WHILE_TOLD_MS = 750;
-/** Of the TTL: more than a heartbeat. */
+/** Of the TTL: more than a heartbeat, with the usual settings. */
 const LATELY_SHARE = 0.4;
 /** All probes together: 480 a second, less than 1000 messages with their answers, however many workers there are. */
 const PROBES_PER_SWEEP = 12;
@@ -71,7 +72,7 @@ function probeDue(members: readonly Member[], timing: SweepTiming): CoordinatorE
     (member) =>
       !member.isProbing &&
       nowMs >= member.probeAtMs &&
-      (areDisconnectsCertain !== true || isLate(member) || isSilent(member)),
+      (areDisconnectsCertain !== true || isLate(member) || isSilent(member) || member.isDoubted),
   );
   if (due.length > PROBES_PER_SWEEP) due.sort((a, b) => a.probeAtMs - b.probeAtMs);
   return due.slice(0, PROBES_PER_SWEEP).map((member) => {

@@ -146,6 +146,7 @@ export function receiveProbe(
     return answer.value === null ? nothing(state) : receiveHeartbeat(state, answer.value, nowMs);
   }
   if (answer.kind === 'timeout') {
+    member.isDoubted = true;
     if (member.suspicion?.awaits === 'second-probe') member.suspicion = null;
     return nothing(state);
   }

@@ -401,8 +401,9 @@ function tellTakeover(change: Change, ticked: Extract<WorkerEvent, { kind: 'tick
   const isOver = ticked === null ? takeover.behind.length === 0 : isFirstTick(takeover, ticked.slots);
   if (!isOver) return change;
   const state = { ...change.state, takeover: null };
-  // Another has some of them already: a newer snapshot's takeover will tell of it.
-  if (ticked !== null && ticked.result.lost.length > 0) return { state, effects: change.effects };
+  // Another has some of mine already: a newer snapshot's takeover will tell of it.
+  const mine = new Set(state.slice.slots);
+  if (ticked?.result.lost.some((slot) => mine.has(slot))) return { state, effects: change.effects };
   const applied = describeTakeover(takeover, config.id, ticked === null ? null : { ...ticked, nowMs });
   const effects: WorkerEffect[] = [...change.effects, { kind: 'tell-applied', applied }];
   if (applied.missed > 0) {

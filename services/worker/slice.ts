@@ -85,15 +85,18 @@ export function finishClaim(
   const { applying } = state;
   const { claimed, refused } = claim.result;
   if (applying === null || compareOrder(claim.order, applying.snapshot) !== 0) {
-    const others = refused.filter((slot) => state.slots.includes(slot));
+    const others = within(refused, state.slots);
     const mine = claimed.map(({ slot }) => slot);
     return unchanged({ ...state, contested: mergeSlots(state.contested, others, mine), reclaiming: false });
   }
   const done = swapIn(state, applying, refused, nowMs);
-  if (state.waiting === null) return done;
+  if (state.waiting === null) return reclaimDisputed(done, refused);
   const next = applyWaiting(done.state, state.waiting, worker, nowMs);
-  // Two snapshots at once happen only when the second claims nothing; the second one's report then stands for both.
-  return { ...next, effects: [...done.effects, ...next.effects], applied: next.applied ?? done.applied };
+  const applied =
+    next.applied === null
+      ? done.applied
+      : makeReport(state, next.state, next.applied.snapshot, nowMs - applying.startedMs);
+  return reclaimDisputed({ state: next.state, effects: [...done.effects, ...next.effects], applied }, refused);
 }
 
 /** Postgres did not answer: the old slice stays in force, the claim is tried again. */
@@ -175,22 +178,43 @@ function slotsToClaim(state: SliceState, snapshot: Snapshot, slots: readonly num
   return follows ? without(slots, without(state.slots, state.contested)) : slots;
 }
 
+/** What the fence disputed while a claim was under way that had not asked for it. */
+function reclaimDisputed(step: SliceStep, refused: readonly number[]): SliceStep {
+  const { state } = step;
+  const disputed = without(state.contested, refused);
+  if (disputed.length === 0 || state.applied === null || state.applying !== null || state.reclaiming) return step;
+  const effects = [...step.effects, claimEffect(state.applied, disputed)];
+  return { ...step, state: { ...state, reclaiming: true }, effects };
+}
+
 function swapIn(state: SliceState, applying: Application, refused: readonly number[], nowMs: number): SliceStep {
   const { snapshot, slots, claims, startedMs } = applying;
   const lost = without(state.slots, slots);
-  return {
-    state: {
-      ...state,
-      applied: snapshot,
-      slots,
-      lingering: mergeSlots(state.lingering, lost, slots),
-      applying: null,
-      // Disputed while the claim was under way, and not part of it: those still are.
-      contested: mergeSlots(without(state.contested, [...lost, ...claims]), refused),
-    },
-    effects: [],
-    applied: { snapshot, gained: without(slots, state.slots), lost, tookMs: nowMs - startedMs },
+  const next: SliceState = {
+    ...state,
+    applied: snapshot,
+    slots,
+    lingering: mergeSlots(state.lingering, lost, slots),
+    applying: null,
+    // Disputed while the claim was under way, and not part of it: those still are.
+    contested: mergeSlots(without(state.contested, [...lost, ...claims]), refused),
   };
+  return { state: next, effects: [], applied: makeReport(state, next, snapshot, nowMs - startedMs) };
+}
+
+/** Where two snapshots are applied at once, the second claiming nothing, one report stands for both: else what the first gave is never told of. */
+function makeReport(before: SliceState, after: SliceState, snapshot: Snapshot, tookMs: number): AppliedSlice {
+  return {
+    snapshot,
+    gained: without(after.slots, before.slots),
+    lost: without(before.slots, after.slots),
+    tookMs,
+  };
+}
+
+function within(slots: readonly number[], wanted: readonly number[]): number[] {
+  const set = new Set(wanted);
+  return slots.filter((slot) => set.has(slot));
 }
 
 function without(slots: readonly number[], excluded: readonly number[]): number[] {

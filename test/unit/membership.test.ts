@@ -424,17 +424,35 @@ describe('membership: the pace of probes', () => {
     }
   });
 
+  const isProbed = (members: Members, nowMs: number) =>
+    members
+      .take(sweepMembers(members.state, { leaseTtlMs: LEASE_TTL_MS, areDisconnectsCertain: true, nowMs }))
+      .effects.some(({ kind }) => kind === 'probe-worker');
+
   it('who has not been heard lately is asked four times a second all the same: an answer speaks for it', () => {
     const members = new Members('a');
     const probedMs: number[] = [];
     for (let nowMs = 0; nowMs < LEASE_TTL_MS; nowMs += 25) {
-      const timing = { leaseTtlMs: LEASE_TTL_MS, areDisconnectsCertain: true, nowMs };
-      const { effects } = members.take(sweepMembers(members.state, timing));
-      if (!effects.some(({ kind }) => kind === 'probe-worker')) continue;
+      if (!isProbed(members, nowMs)) continue;
       probedMs.push(nowMs);
-      members.probe('a', TIMEOUT, nowMs);
+      // It answered, with what cannot be read: that renews no lease.
+      members.probe('a', { kind: 'answered', value: null }, nowMs);
     }
     assert.deepEqual(probedMs.slice(-3), [1_250, 1_500, 1_750]);
+  });
+
+  it('who did not answer is asked four times a second, too, until it is heard', () => {
+    const members = new Members('a');
+    members.hear('a', 500, 500);
+    assert.ok(isProbed(members, 750));
+    members.probe('a', TIMEOUT, 760);
+    assert.ok(isProbed(members, 1_000), 'neither silent nor late');
+    members.probe('a', TIMEOUT, 1_010);
+    members.hear('a', 1_020, 1_020);
+    assert.deepEqual(
+      [1_250, 1_500, 1_750].map((nowMs) => isProbed(members, nowMs)),
+      [false, false, false],
+    );
   });
 
   it('all together make less than 1000 messages in any second, answers included, and each has its turn', () => {

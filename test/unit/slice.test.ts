@@ -133,6 +133,23 @@ describe('slice: applying snapshots', () => {
     assert.equal(done.state.applied?.version, 2);
     assert.deepEqual([done.state.slots, done.state.lingering, done.state.applying], [[], [0], null]);
   });
+
+  it('tells in one report what two snapshots gave that are applied in one step', () => {
+    const begun = receiveSnapshot(applied(1, 1, { a: [0, 7] }), snapshot(1, 2, { a: [0, 5, 6, 7] }), 'a', 1);
+    const newest = snapshot(1, 3, { a: [0, 5], b: [6, 7] });
+    const waits = receiveSnapshot(begun.state, newest, 'a', 3);
+    const done = finishClaim(waits.state, { order: order(1, 2), result: makeClaim([5, 6]) }, 'a', 11);
+    assert.deepEqual(done.applied, { snapshot: newest, gained: [5], lost: [7], tookMs: 10 });
+    assert.deepEqual([done.state.slots, done.state.lingering, done.effects], [[0, 5], [6, 7], []]);
+  });
+
+  it('claims at once, when a claim ends, what was disputed meanwhile and not part of it', () => {
+    const begun = receiveSnapshot(applied(1, 1, { a: [0, 1] }), snapshot(1, 2, { a: [0, 1, 5, 6] }), 'a', 1);
+    const disputed = loseSlots(begun.state, [1]).state;
+    const done = finishClaim(disputed, { order: order(1, 2), result: makeClaim([5], 0, [6]) }, 'a', 2);
+    assert.deepEqual(done.effects, [{ kind: 'claim', order: order(1, 2), slots: [1] }]);
+    assert.deepEqual([done.state.contested, done.state.reclaiming], [[1, 6], true]);
+  });
 });
 
 describe('slice: claims that fail', () => {

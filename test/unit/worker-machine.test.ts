@@ -197,6 +197,22 @@ describe('worker: snapshots and the fence', () => {
     assert.deepEqual([told?.applied.version, told?.applied.claimedMs], [3, 13]);
   });
 
+  it('tells of what a snapshot gave where the next, which waited, added nothing: also where another has the rest already', () => {
+    const machine = registered();
+    machine.at(300, snapshot(2, { a: [0, 1, 2, 3] }));
+    machine.at(302, snapshot(3, { a: [0, 1, 2], b: [3] }));
+    machine.at(310, claimed(2, [2, 3], 999));
+    const [tick] = machine.all('tick');
+    assert.deepEqual(tick?.slots, [2, 3]);
+    machine.at(314, { ...tick, kind: 'ticked', result: makeTickResult({ stamped: 1, rows: 1, lost: [3] }) });
+    const [told] = machine.all('tell-applied');
+    const { version, slots, claimedMs, firstTickMs } = told?.applied ?? {};
+    assert.deepEqual(
+      { version, slots, claimedMs, firstTickMs },
+      { version: 3, slots: 1, claimedMs: 10, firstTickMs: 14 },
+    );
+  });
+
   it('tells nothing of a takeover that was refused in part, lost slots at the first tick, or failed to tick', () => {
     const refused = registered();
     refused.at(300, snapshot(2, { a: [0, 1, 2, 3] }));
