@@ -1,4 +1,4 @@
-import { setImmediate } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { Registry } from 'prom-client';
 import { type HttpServer, serveHttp } from '../../shared/http/server.ts';
@@ -127,8 +127,8 @@ async function serveUntilEnd(options: CoordinatorOptions, around: Surroundings):
       },
       onCrash: fail,
     });
-    // Nothing is acted on before all is listened to and probes are answered: no change falls between, and no term begins whose
-    // leader seems dead. What was told before that, the first reads tell again.
+    // Nothing is acted on before probes are answered and all is listened to: no term begins whose leader seems dead, and no change
+    // falls between. What was told before that, the first reads tell again; what cannot be listened to is asked for now and then.
     let isListening = false;
     let unwatchDisconnects = async () => {};
     const dispatch = (event: CoordinatorEvent) => void (isListening && driver.dispatch(event));
@@ -185,18 +185,6 @@ async function listen(
     log.warn({ status }, 'NATS connection');
     if (status === 'reconnected') dispatch({ kind: 'reconnected' });
   });
-  await outside.liveness.watch((change) => {
-    const event = livenessEvent(change);
-    if (event !== null) return dispatch(event);
-    metrics.rejectedLiveness.inc();
-    if (change.kind === 'rejected')
-      log.warn({ key: change.id, reason: change.reason }, 'a liveness value was kept out');
-  });
-  await outside.leadership.watch((entry) => dispatch({ kind: 'leader-observed', entry }));
-  await outside.table.listen(
-    () => dispatch({ kind: 'table-notified' }),
-    () => dispatch({ kind: 'table-lost' }),
-  );
   subscribeApplied(link, (received) => {
     if (received.ok) return dispatch({ kind: 'ring-applied', applied: received.value });
     metrics.rejectedApplied.inc();
@@ -205,6 +193,22 @@ async function listen(
   const { id, startedAt } = config;
   const answer = () => ({ id, startedAt, epoch: around.seen.state?.term?.epoch ?? null });
   await serveProbe(link, { role: 'coordinator', id, version: VERSION, answer });
+  const watching = Promise.all([
+    outside.liveness.watch((change) => {
+      const event = livenessEvent(change);
+      if (event !== null) return dispatch(event);
+      metrics.rejectedLiveness.inc();
+      if (change.kind === 'rejected')
+        log.warn({ key: change.id, reason: change.reason }, 'a liveness value was kept out');
+    }),
+    outside.leadership.watch((entry) => dispatch({ kind: 'leader-observed', entry })),
+    outside.table.listen(
+      () => dispatch({ kind: 'table-notified' }),
+      () => dispatch({ kind: 'table-lost' }),
+    ),
+  ]);
+  const patience = delay(config.leaseTtlMs, undefined, { ref: false });
+  await Promise.race([watching, patience]);
 }
 
 /** Leading or not: a standby learns of its leader's end by the same events. Returns what ends it. */

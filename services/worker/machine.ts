@@ -305,9 +305,12 @@ function receiveClaim(
         )
       : [];
   const change = { state: applied.state, effects: [...again, ...applied.effects] };
-  if (event.result.refused.length === 0) return tellTakeover(change, null, nowMs);
+  // What was refused and is not mine any more went to another by the snapshot that waited: as it should be.
+  const mine = new Set(applied.state.slice.slots);
+  const refused = event.result.refused.filter((slot) => mine.has(slot));
+  if (refused.length === 0) return tellTakeover(change, null, nowMs);
   // A newer owner exists: its snapshot is on the way, or was lost on it.
-  const report: WorkerReport = { kind: 'claims-refused', slots: event.result.refused, ring: event.order.version };
+  const report: WorkerReport = { kind: 'claims-refused', slots: refused, ring: event.order.version };
   return {
     state: { ...change.state, newestRead: AT_ONCE, takeover: null },
     effects: [...change.effects, { kind: 'report', report }],

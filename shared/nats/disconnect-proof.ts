@@ -1,27 +1,33 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { describeError } from '../process/describe-error.ts';
 import { connectNats, type NatsOptions } from './connection.ts';
 
 export interface DisconnectProofOptions {
   readonly log: Logger;
-  /** Of the connections made here, followed by their number. No worker or coordinator may be called so. */
+  /** Of the connections made here, with more behind it. No worker or coordinator may be called so. */
   readonly name: string;
-  /** Whether the end of such a connection was told of; once for each beginning. */
-  readonly onProof: (isTold: boolean) => void;
+  /** The end of such a connection was told of. */
+  readonly onProof: () => void;
+  /** It was not, or no such connection could be made; tried again all the same. Once for each beginning. */
+  readonly onDoubt: (reason: string) => void;
 }
 
 /** Generous: a machine that is slow for a moment proves nothing, and while it is awaited nothing is taken for certain. */
 const LIMIT_MS = 5_000;
-const RETRY_MS = 1_000;
+const RETRY_FIRST_MS = 1_000;
+/** A cluster's servers find each other late after a restart: what one is told of, another may not have known yet. */
+const RETRY_LONGEST_MS = 30_000;
+const UNTOLD = 'let workers and coordinators use a named account of the NATS that --nats-system belongs to';
 
 /**
  * Proves that lost connections are told of: makes one by the main login, closes it, and waits for the word. To hear in a system
- * account is not enough: servers tell nothing of their default account, nor of another NATS' connections.
+ * account is not enough: servers of old tell nothing of their default account, and none of another NATS' connections.
  */
 export class DisconnectProof {
   readonly #main: NatsOptions;
   readonly #options: DisconnectProofOptions;
-  #attempts = 0;
   #awaited: { readonly client: string; readonly tell: () => void } | null = null;
   #ending = new AbortController();
 
@@ -36,7 +42,7 @@ export class DisconnectProof {
     return client.startsWith(`${this.#options.name}-`);
   }
 
-  /** Tries until it is known, also where the main login cannot connect for now. */
+  /** Tries until it is proven. */
   begin(): void {
     this.end();
     this.#ending = new AbortController();
@@ -49,18 +55,23 @@ export class DisconnectProof {
   }
 
   async #prove(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      const isTold = await this.#try(signal).catch(() => null);
+    for (let pauseMs = RETRY_FIRST_MS; ; pauseMs = Math.min(2 * pauseMs, RETRY_LONGEST_MS)) {
+      const doubt = await this.#try(signal).then(
+        (isTold) => (isTold ? null : UNTOLD),
+        (error) => `no connection could be made to see whether they are: ${describeError(error)}`,
+      );
       if (signal.aborted) return;
-      if (isTold !== null) return this.#options.onProof(isTold);
-      await wait(RETRY_MS, undefined, { signal, ref: false }).catch(() => {});
+      if (doubt === null) return this.#options.onProof();
+      if (pauseMs === RETRY_FIRST_MS) this.#options.onDoubt(doubt);
+      await wait(pauseMs, undefined, { signal, ref: false }).catch(() => {});
+      if (signal.aborted) return;
     }
   }
 
-  /** @throws where the main login cannot connect; its own connection says why. */
+  /** @throws where the main login cannot connect. */
   async #try(signal: AbortSignal): Promise<boolean> {
-    this.#attempts += 1;
-    const client = `${this.#options.name}-${this.#attempts}`;
+    // Whoever is called like this process, in another account or before it, proves nothing here.
+    const client = `${this.#options.name}-${randomUUID()}`;
     const told = new Promise<true>((resolve) => {
       this.#awaited = { client, tell: () => resolve(true) };
     });

@@ -38,7 +38,6 @@ const BYTES_MAX = 65_536;
 /** The main connection says sooner what it waits for, and mostly it waits for the same servers. */
 const SILENCE_SAID_AFTER_MS = 5_000;
 const PROBES_ONLY = 'going on with probes only';
-const UNTOLD_REMEDY = 'let workers and coordinators use a named account of the NATS that --nats-system belongs to';
 const REMEDY = 'give the login of a user in the system account, or leave --nats-system out';
 
 const event = z.object({ client: z.object({ name: z.string().default('') }) });
@@ -63,11 +62,12 @@ async function follow(logins: DisconnectLogins, listener: DisconnectListener, si
     const proof = new DisconnectProof(logins.main, {
       log,
       name: `${logins.system.name}:proof`,
-      onProof: (isTold) => {
-        listener.onCertain(isTold);
-        if (isTold) log.info('the system account tells of lost connections');
-        else log.warn(`NATS does not tell of this account's lost connections; ${PROBES_ONLY}: ${UNTOLD_REMEDY}`);
+      onProof: () => {
+        log.info('the system account tells of lost connections');
+        listener.onCertain(true);
       },
+      onDoubt: (reason) =>
+        log.warn({ reason }, `NATS does not tell of this account's lost connections; ${PROBES_ONLY}`),
     });
     const stopProving = () => {
       proof.end();
@@ -76,6 +76,7 @@ async function follow(logins: DisconnectLogins, listener: DisconnectListener, si
     const stopped = new Promise<undefined>((resolve) => {
       signal.addEventListener('abort', () => resolve(undefined), { once: true });
     });
+    let ignoreStatus = () => {};
     try {
       const denied = subscribe(link, {
         log,
@@ -84,10 +85,11 @@ async function follow(logins: DisconnectLogins, listener: DisconnectListener, si
       const mistake = await Promise.race([findMistake(link), denied, stopped]);
       if (mistake instanceof Error) throw mistake;
       if (link.isConnected()) proof.begin();
-      link.onStatus((status) => (status === 'reconnected' ? proof.begin() : stopProving()));
+      ignoreStatus = link.onStatus((status) => (status === 'reconnected' ? proof.begin() : stopProving()));
       const reason = await Promise.race([denied, link.closed, stopped]);
       if (reason !== undefined) throw reason;
     } finally {
+      ignoreStatus();
       stopProving();
       await link.drain();
     }

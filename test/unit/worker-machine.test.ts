@@ -213,6 +213,18 @@ describe('worker: snapshots and the fence', () => {
     );
   });
 
+  it('what is refused because the snapshot that waited gave it to another is no refusal', () => {
+    const machine = registered();
+    machine.at(300, snapshot(2, { a: [0, 1, 2, 3] }));
+    machine.at(302, snapshot(3, { a: [0, 1, 2], b: [3] }));
+    machine.at(310, { kind: 'claimed', order: { epoch: 1, version: 2 }, result: makeClaim([2], 1_000, [3]) });
+    assert.deepEqual(machine.all('tell-applied')[0]?.applied.slots, 1);
+    assert.deepEqual(
+      [machine.all('read-newest'), machine.all('report').map(({ report }) => report.kind)],
+      [[], ['ring-applied']],
+    );
+  });
+
   it('tells nothing of a takeover that was refused in part, lost slots at the first tick, or failed to tick', () => {
     const refused = registered();
     refused.at(300, snapshot(2, { a: [0, 1, 2, 3] }));
