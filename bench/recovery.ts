@@ -8,10 +8,17 @@ import { optionsOrExit } from '../shared/options/program.ts';
 import { randomNumbers } from '../test/support/assignment-oracle.ts';
 import { EVENTS, type RecoveryEvent } from './recovery/events.ts';
 import { Fleet } from './recovery/fleet.ts';
+import { measureFloor } from './recovery/floor.ts';
 import { drawHistograms, type Histogram } from './recovery/histogram-picture.ts';
 import { type Measurement, measureOnce, pauseAtRandom } from './recovery/measurement.ts';
 import { recoveryProgram } from './recovery/options.ts';
-import { type BenchSetting, describeInMarkdown, describeInText, type EventResult } from './recovery/report.ts';
+import {
+  type BenchSetting,
+  describeFloor,
+  describeInMarkdown,
+  describeInText,
+  type EventResult,
+} from './recovery/report.ts';
 
 const COORDINATORS = 2;
 const REPEAT = 30;
@@ -27,6 +34,9 @@ async function run(): Promise<number> {
   const repeat = options.repeat ?? (options.quick ? QUICK_REPEAT : REPEAT);
   const interrupted = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => interrupted.abort());
+  say(`starting ${workers} bare processes, to see what the machine takes by itself`);
+  const floorMs = await measureFloor({ workers, rows, repeat }, interrupted.signal);
+  say(describeFloor(floorMs));
   say(`starting ${COORDINATORS} coordinators and ${workers} workers for ${rows} rows`);
   const fleet = await Fleet.start({ workers, coordinators: COORDINATORS, rows, probesOnly }, interrupted.signal);
   const { natsVersion } = fleet;
@@ -47,6 +57,7 @@ async function run(): Promise<number> {
     coordinators: COORDINATORS,
     rows,
     repeat,
+    floorMs,
     evidence: `nats-server ${natsVersion}, ${probesOnly ? 'probes only' : 'with the system account'}`,
     machine: processor,
     at: new Date().toISOString(),

@@ -288,7 +288,11 @@ export class Fleet {
   }
 }
 
-function readLocalOptions({ workers, coordinators, rows }: FleetOptions): LocalOptions {
+export function readLocalOptions({
+  workers,
+  coordinators,
+  rows,
+}: Pick<FleetOptions, 'workers' | 'coordinators' | 'rows'>): LocalOptions {
   const given = {
     workers: String(workers),
     coordinators: String(coordinators),

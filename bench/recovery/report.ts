@@ -16,6 +16,8 @@ export interface BenchSetting {
   readonly coordinators: number;
   readonly rows: number;
   readonly repeat: number;
+  /** What as many bare processes took, see `measureFloor`. */
+  readonly floorMs: readonly number[];
   /** How crashes become known. */
   readonly evidence: string;
   readonly machine: string;
@@ -23,7 +25,7 @@ export interface BenchSetting {
 }
 
 export function describeInMarkdown(setting: BenchSetting, results: readonly EventResult[]): string {
-  const { workers, coordinators, rows, evidence, machine, at } = setting;
+  const { workers, coordinators, rows, evidence, machine, at, floorMs } = setting;
   return [
     '# Time to recover, measured',
     '',
@@ -32,6 +34,8 @@ export function describeInMarkdown(setting: BenchSetting, results: readonly Even
     'Handover: from the fault to the moment that the last orphaned row’s slot was seen claimed in Postgres by another worker, from outside. First tick: to the moment that it was seen ticked by that worker;',
     'up to a second where its former owner had ticked the second already, and nothing is late.',
     `${describeResolution(results)}`,
+    '',
+    describeFloor(floorMs),
     '',
     markdownTable(
       ['event', 'from', 'n', 'p50', 'p90', 'p99', 'max', 'promise p50 / p99', 'first tick p50', 'max'],
@@ -59,6 +63,12 @@ export function describeInMarkdown(setting: BenchSetting, results: readonly Even
     markdownTable(['event', 'phase', 'n', 'p50', 'p90', 'p99', 'max'], results.flatMap(phaseRows)),
     '',
   ].join('\n');
+}
+
+/** One sentence, for the terminal and for the page. */
+export function describeFloor(floorMs: readonly number[]): string {
+  const [n, p50, p90, p99, max] = figures(summarize(floorMs));
+  return `What the machine takes by itself, as many bare processes with the same rows, from one message to all to the last one’s two statements: n ${n}, p50 ${p50}, p90 ${p90}, p99 ${p99}, max ${max} ms.`;
 }
 
 /** One event, in a few lines for the terminal. */

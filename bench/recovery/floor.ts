@@ -1,0 +1,137 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { connect as connectToNats, type NatsConnection } from 'nats';
+import { openDataDirectory } from '../../services/local/data-directory.ts';
+import { type Servers, startServers } from '../../services/local/servers.ts';
+import { connect as connectToPostgres, SILENT } from '../support/bench-postgres.ts';
+import { readLocalOptions } from './fleet.ts';
+
+/** What one process is told at its start. */
+export interface FloorSetup {
+  readonly natsUrl: string;
+  readonly databaseUrl: string;
+  readonly worker: string;
+  readonly slots: readonly number[];
+  /** Claimed and ticked at each change. */
+  readonly gained: readonly number[];
+  readonly phaseMs: number;
+}
+
+export const TOLD_SUBJECT = 'floor.told';
+export const DONE_SUBJECT = 'floor.done';
+const SCRIPT = join(import.meta.dirname, 'floor-process.ts');
+const SLOTS = 4_096;
+const PHASES_MS = 800;
+const PAUSE_MS = 700;
+const DONE_LIMIT_MS = 30_000;
+/** Each takes most of a second of processor time to start. */
+const STARTED_AT_ONCE = 4;
+
+/**
+ * What the machine takes for a change by itself: as many bare processes as there are workers, with the same rows to tick, one
+ * message to all, two statements of each, one answer. No detection, plan, snapshot, fence or log. @returns ms, by repetition.
+ */
+export async function measureFloor(
+  { workers, rows, repeat }: { readonly workers: number; readonly rows: number; readonly repeat: number },
+  signal: AbortSignal,
+): Promise<number[]> {
+  const servers: Servers = { nats: null, postgres: null };
+  const data = await openDataDirectory(undefined);
+  const children: ChildProcess[] = [];
+  try {
+    const options = readLocalOptions({ workers, coordinators: 1, rows });
+    const { nats, postgres } = await startServers(servers, { options, data, log: SILENT });
+    await makeTables(postgres.url, rows);
+    for (let index = 0; index < workers && !signal.aborted; index += STARTED_AT_ONCE) {
+      const some = Array.from({ length: Math.min(STARTED_AT_ONCE, workers - index) }, (_, offset) =>
+        makeSetup(index + offset, { workers, natsUrl: nats.url, databaseUrl: postgres.url }),
+      );
+      children.push(...(await Promise.all(some.map(startProcess))));
+    }
+    const connection = await connectToNats({ servers: nats.url });
+    const measuredMs: number[] = [];
+    for (let round = 0; round < repeat && !signal.aborted; round += 1) {
+      // Somewhere in the second: the rounds of each second go on meanwhile.
+      await delay(PAUSE_MS + (round / repeat) * 1_000);
+      measuredMs.push(await tellAll(connection, workers));
+    }
+    await connection.close();
+    return measuredMs;
+  } finally {
+    await Promise.all(children.map(stopProcess));
+    await servers.postgres?.stop();
+    await servers.nats?.stop();
+    data.remove();
+  }
+}
+
+async function makeTables(databaseUrl: string, rows: number): Promise<void> {
+  const link = await connectToPostgres(databaseUrl, 'bench');
+  for (const text of [
+    'CREATE TABLE floor_slot (slot int PRIMARY KEY, owner text, version bigint NOT NULL DEFAULT 0) WITH (fillfactor = 50)',
+    'CREATE TABLE floor_row (id uuid DEFAULT gen_random_uuid(), slot int, value int) WITH (fillfactor = 50)',
+    `INSERT INTO floor_slot SELECT generate_series(0, ${SLOTS - 1})`,
+    `INSERT INTO floor_row (slot, value) SELECT i % ${SLOTS}, 0 FROM generate_series(1, ${rows}) i`,
+    'CREATE INDEX ON floor_row (slot)',
+    'ANALYZE floor_slot, floor_row',
+  ]) {
+    await link.query('bench', { text });
+  }
+  await link.close();
+}
+
+/** Of a leaver's slots each of the others gets its part. */
+function makeSetup(
+  index: number,
+  around: { readonly workers: number; readonly natsUrl: string; readonly databaseUrl: string },
+): FloorSetup {
+  const { workers, natsUrl, databaseUrl } = around;
+  const slots = Array.from({ length: SLOTS }, (_, slot) => slot).filter((slot) => slot % workers === index);
+  const gained = slots.slice(0, Math.max(1, Math.round(slots.length / (workers - 1))));
+  const phaseMs = Math.round((index / workers) * PHASES_MS);
+  return { natsUrl, databaseUrl, worker: `floor-${index}`, slots, gained, phaseMs };
+}
+
+async function startProcess(setup: FloorSetup): Promise<ChildProcess> {
+  const child = fork(SCRIPT, [JSON.stringify(setup)], { execArgv: ['--import', import.meta.resolve('tsx')] });
+  const ended = once(child, 'exit').then(([code]) => {
+    throw new Error(`a bare process ended with code ${code}`);
+  });
+  await Promise.race([once(child, 'message'), ended]);
+  ended.catch(() => {});
+  return child;
+}
+
+async function stopProcess(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, 'exit');
+  if (child.connected) child.disconnect();
+  await ended;
+}
+
+/** From the message to the last answer. */
+async function tellAll(connection: NatsConnection, workers: number): Promise<number> {
+  let done = 0;
+  let resolveAll = () => {};
+  const all = new Promise<void>((resolve) => {
+    resolveAll = resolve;
+  });
+  const subscription = connection.subscribe(DONE_SUBJECT, {
+    callback: () => {
+      done += 1;
+      if (done === workers) resolveAll();
+    },
+  });
+  await connection.flush();
+  const startedMs = performance.now();
+  connection.publish(TOLD_SUBJECT);
+  const limit = delay(DONE_LIMIT_MS, undefined, { ref: false }).then(() => {
+    throw new Error(`expected ${workers} bare processes to answer within ${DONE_LIMIT_MS} ms, ${done} did`);
+  });
+  await Promise.race([all, limit]);
+  limit.catch(() => {});
+  subscription.unsubscribe();
+  return performance.now() - startedMs;
+}
