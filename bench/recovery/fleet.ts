@@ -35,7 +35,8 @@ export interface FleetOptions {
   readonly probesOnly: boolean;
 }
 
-const KEPT_MESSAGES = /^(leading|stepped down|recovered|registered|serving|ring published)/;
+/** Looked for in the text: to read every list of ids that every worker prints would take the processor from them. */
+const KEPT_MESSAGES = /"msg":"(leading|stepped down|recovered|registered|serving|ring published)/;
 const PATIENCE_MS = 60_000;
 const STOP_LIMIT_MS = 15_000;
 /** The whole fence and table are looked at: not too often. */
@@ -279,11 +280,10 @@ export class Fleet {
 
   #take(service: string, text: string): void {
     const atMs = performance.now();
-    try {
-      const { msg, ...fields } = JSON.parse(text) as { readonly msg?: string };
-      if (msg !== undefined && KEPT_MESSAGES.test(msg)) this.lines.push({ service, atMs, msg, fields });
-    } catch {
-      process.stderr.write(`${service}: ${text}\n`);
+    if (!text.startsWith('{')) process.stderr.write(`${service}: ${text}\n`);
+    else if (KEPT_MESSAGES.test(text)) {
+      const { msg, ...fields } = JSON.parse(text) as { readonly msg: string };
+      this.lines.push({ service, atMs, msg, fields });
     }
   }
 }
