@@ -280,10 +280,13 @@ export class Fleet {
 
   #take(service: string, text: string): void {
     const atMs = performance.now();
-    if (!text.startsWith('{')) process.stderr.write(`${service}: ${text}\n`);
-    else if (KEPT_MESSAGES.test(text)) {
+    if (text.startsWith('{') && !KEPT_MESSAGES.test(text)) return;
+    try {
       const { msg, ...fields } = JSON.parse(text) as { readonly msg: string };
       this.lines.push({ service, atMs, msg, fields });
+    } catch {
+      // What is no log line, and one that a kill cut off.
+      process.stderr.write(`${service}: ${text}\n`);
     }
   }
 }
