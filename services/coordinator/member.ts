@@ -41,7 +41,7 @@ export interface Member {
   statedAtMs: number;
   probeAtMs: number;
   isProbing: boolean;
-  /** It did not answer when it was asked last, and has not been heard since. */
+  /** It has not been heard itself since we began to listen, or since it was asked in vain. */
   isDoubted: boolean;
   suspicion: Suspicion | null;
 }
@@ -139,7 +139,7 @@ export function newMember(id: string, nowMs: number): Member {
     statedAtMs: Number.NEGATIVE_INFINITY,
     probeAtMs: nowMs,
     isProbing: false,
-    isDoubted: false,
+    isDoubted: true,
     suspicion: null,
   };
 }
@@ -153,7 +153,6 @@ export function isUnseen(state: MembershipState, member: Member, nowMs: number):
 export function renewLease(member: Member, nowMs: number): void {
   member.heardAtMs = nowMs;
   member.quiet = null;
-  member.isDoubted = false;
 }
 
 export function readKey(state: MembershipState, member: Member, evidence: Evidence): MembershipStep {

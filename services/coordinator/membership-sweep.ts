@@ -14,8 +14,9 @@ const SWEEP_EVERY_MS = 25;
 const PROBE_EVERY_MS = 250;
 /**
  * Where NATS itself tells of lost connections, probes are for what it cannot tell, such as a server that went with its clients:
- * who was heard lately is asked so much later. Who was not, or did not answer, is asked as ever: an answer speaks for it where its
- * renewals get lost, and the end of a connection to another server of a cluster may be told of before that server knows.
+ * who was heard lately is asked so much later. Who was not is asked as ever: an answer speaks for it where its renewals get lost.
+ * So is who is doubted: whoever went before this leader listened was told of to nobody, and the end of a connection to another
+ * server of a cluster may be told of before that server knows.
  */
 const LATER_WHILE_TOLD_MS = 750;
 /** Of the TTL: more than a heartbeat, with the usual settings. */

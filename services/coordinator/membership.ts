@@ -91,7 +91,9 @@ export function receiveRevision(state: MembershipState, worker: string, revision
 export function receiveHeartbeat(state: MembershipState, value: Liveness, nowMs: number): MembershipStep {
   const step = takeValue(state, value, nowMs);
   const member = step.state.members.get(value.id);
-  if (member !== undefined) member.presentAtMs = nowMs;
+  if (member === undefined) return step;
+  member.presentAtMs = nowMs;
+  member.isDoubted = false;
   return step;
 }
 
@@ -234,6 +236,8 @@ export function restartLeases(
     renewLease(member, timing.nowMs);
     member.tickMovedAtMs = timing.nowMs;
     member.suspicion = null;
+    // What was lost meanwhile nobody has told of.
+    member.isDoubted = true;
   }
   const { nowMs, leaseTtlMs, fromMs = nowMs } = timing;
   return { ...state, blindFromMs: fromMs, blindUntilMs: nowMs + leaseTtlMs };

@@ -441,6 +441,17 @@ describe('membership: the pace of probes', () => {
     assert.deepEqual(probedMs.slice(-3), [1_250, 1_500, 1_750]);
   });
 
+  it('who has not been heard since the term began, or since a gap, is asked at once: its end may have been told before', () => {
+    const members = new Members('a');
+    assert.ok(isProbed(members, 0));
+    members.probe('a', { kind: 'answered', value: makeLiveness('a', { tick: 1 }) }, 10);
+    assert.ok(!isProbed(members, 250));
+    members.state = restartLeases(members.state, { leaseTtlMs: LEASE_TTL_MS, nowMs: 300 });
+    // A key read tells of a former time.
+    members.take(receiveEntries(members.state, [makeEntry('a', 9)], { startedMs: 310, nowMs: 320 }));
+    assert.ok(isProbed(members, 325));
+  });
+
   it('who did not answer is asked four times a second, too, until it is heard', () => {
     const members = new Members('a');
     members.hear('a', 500, 500);
