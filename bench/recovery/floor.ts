@@ -2,9 +2,9 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { connect as connectToNats, type NatsConnection } from 'nats';
 import { openDataDirectory } from '../../services/local/data-directory.ts';
 import { type Servers, startServers } from '../../services/local/servers.ts';
+import { connectNats, type NatsLink } from '../../shared/nats/connection.ts';
 import { connect as connectToPostgres, SILENT } from '../support/bench-postgres.ts';
 import { readLocalOptions } from './fleet.ts';
 
@@ -50,14 +50,14 @@ export async function measureFloor(
       );
       children.push(...(await Promise.all(some.map(startProcess))));
     }
-    const connection = await connectToNats({ servers: nats.url });
+    const link = await connectNats({ servers: [nats.url], name: 'bench', prefix: '' }, { log: SILENT });
     const measuredMs: number[] = [];
     for (let round = 0; round < repeat && !signal.aborted; round += 1) {
       // Somewhere in the second: the rounds of each second go on meanwhile.
       await delay(PAUSE_MS + (round / repeat) * 1_000);
-      measuredMs.push(await tellAll(connection, workers));
+      measuredMs.push(await tellAll(link, workers));
     }
-    await connection.close();
+    await link.drain();
     return measuredMs;
   } finally {
     await Promise.all(children.map(stopProcess));
@@ -112,7 +112,7 @@ async function stopProcess(child: ChildProcess): Promise<void> {
 }
 
 /** From the message to the last answer. */
-async function tellAll(connection: NatsConnection, workers: number): Promise<number> {
+async function tellAll({ connection }: NatsLink, workers: number): Promise<number> {
   let done = 0;
   let resolveAll = () => {};
   const all = new Promise<void>((resolve) => {

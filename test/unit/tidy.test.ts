@@ -69,9 +69,10 @@ test('shared code imports no service: turn the arrow round', () => {
 
 test('each client library is used in one adapter folder only: go through the adapter', () => {
   const homes: Readonly<Record<string, RegExp>> = {
-    nats: /^(shared\/nats|test)\//,
+    // The bare processes of a benchmark are to have nothing of ours.
+    nats: /^(shared\/nats\/|test\/|bench\/recovery\/floor-process\.ts$)/,
     // COPY, which no service does.
-    pg: /^(shared\/postgres\/|test\/|bench\/support\/copy-rows\.ts$)/,
+    pg: /^(shared\/postgres\/|test\/|bench\/(recovery\/floor-process|support\/copy-rows)\.ts$)/,
   };
   for (const { path, imports } of sources) {
     for (const [library, home] of Object.entries(homes)) {
