@@ -1,11 +1,11 @@
-import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
+import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { openDataDirectory } from '../../services/local/data-directory.ts';
 import { type Servers, startServers } from '../../services/local/servers.ts';
 import { connectNats, type NatsLink } from '../../shared/nats/connection.ts';
 import { connect as connectToPostgres, SILENT } from '../support/bench-postgres.ts';
+import { forkScript, stopForked } from '../support/forked-process.ts';
 import { readLocalOptions } from './fleet.ts';
 
 /** What one process is told at its start. */
@@ -48,7 +48,7 @@ export async function measureFloor(
       const some = Array.from({ length: Math.min(STARTED_AT_ONCE, workers - index) }, (_, offset) =>
         makeSetup(index + offset, { workers, natsUrl: nats.url, databaseUrl: postgres.url }),
       );
-      children.push(...(await Promise.all(some.map(startProcess))));
+      children.push(...(await Promise.all(some.map((setup) => forkScript(SCRIPT, setup)))));
     }
     const link = await connectNats({ servers: [nats.url], name: 'bench', prefix: '' }, { log: SILENT });
     const measuredMs: number[] = [];
@@ -60,7 +60,7 @@ export async function measureFloor(
     await link.drain();
     return measuredMs;
   } finally {
-    await Promise.all(children.map(stopProcess));
+    await Promise.all(children.map(stopForked));
     await servers.postgres?.stop();
     await servers.nats?.stop();
     data.remove();
@@ -94,23 +94,6 @@ function makeSetup(
   return { natsUrl, databaseUrl, worker: `floor-${index}`, slots, gained, phaseMs };
 }
 
-async function startProcess(setup: FloorSetup): Promise<ChildProcess> {
-  const child = fork(SCRIPT, [JSON.stringify(setup)], { execArgv: ['--import', import.meta.resolve('tsx')] });
-  const ended = once(child, 'exit').then(([code]) => {
-    throw new Error(`a bare process ended with code ${code}`);
-  });
-  await Promise.race([once(child, 'message'), ended]);
-  ended.catch(() => {});
-  return child;
-}
-
-async function stopProcess(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = once(child, 'exit');
-  if (child.connected) child.disconnect();
-  await ended;
-}
-
 /** From the message to the last answer. */
 async function tellAll({ connection }: NatsLink, workers: number): Promise<number> {
   let done = 0;
@@ -131,7 +114,6 @@ async function tellAll({ connection }: NatsLink, workers: number): Promise<numbe
     throw new Error(`expected ${workers} bare processes to answer within ${DONE_LIMIT_MS} ms, ${done} did`);
   });
   await Promise.race([all, limit]);
-  limit.catch(() => {});
   subscription.unsubscribe();
   return performance.now() - startedMs;
 }

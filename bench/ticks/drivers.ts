@@ -1,6 +1,7 @@
-import { type ChildProcess, fork } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import { assign, rowsPerWorker } from '../../shared/ring/assignment.ts';
+import { forkScript, nextMessage, stopForked } from '../support/forked-process.ts';
 import type { Answer, DriverSetup, Order, RoundResult } from './driver-messages.ts';
 import type { MeasuredTable } from './measured-table.ts';
 
@@ -25,7 +26,9 @@ export class Drivers {
     const children = await Promise.all(
       assignment.workers.map((worker, index) => {
         const slots = [...assignment.owners.keys()].filter((slot) => assignment.owners[slot] === index);
-        return startDriver({ url, worker, slots, totalSlots: table.weights.length, rows: rows[index] ?? 0, version });
+        const totalSlots = table.weights.length;
+        const setup: DriverSetup = { url, worker, slots, totalSlots, rows: rows[index] ?? 0, version };
+        return forkScript(SCRIPT, setup);
       }),
     );
     return new Drivers(children);
@@ -35,9 +38,9 @@ export class Drivers {
   async tell(order: Order): Promise<readonly RoundResult[]> {
     return Promise.all(
       this.#children.map(async (child) => {
-        const reply = nextAnswer(child);
+        const reply = nextMessage(child);
         child.send(order);
-        const answer = await reply;
+        const answer = (await reply) as Answer;
         if (answer.kind === 'done') return answer.result;
         throw new Error(`a driver failed: ${answer.kind === 'failed' ? answer.reason : answer.kind}`);
       }),
@@ -45,29 +48,6 @@ export class Drivers {
   }
 
   async stop(): Promise<void> {
-    await Promise.all(
-      this.#children.map((child) => {
-        const ended = new Promise((resolve) => child.once('exit', resolve));
-        child.disconnect();
-        return ended;
-      }),
-    );
+    await Promise.all(this.#children.map(stopForked));
   }
-}
-
-async function startDriver(setup: DriverSetup): Promise<ChildProcess> {
-  const child = fork(SCRIPT, [JSON.stringify(setup)], { execArgv: ['--import', import.meta.resolve('tsx')] });
-  await nextAnswer(child);
-  return child;
-}
-
-function nextAnswer(child: ChildProcess): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const over = (code: number | null) => reject(new Error(`a driver ended with code ${code}`));
-    child.once('exit', over);
-    child.once('message', (message) => {
-      child.off('exit', over);
-      resolve(message as Answer);
-    });
-  });
 }

@@ -223,7 +223,7 @@ function watchSystemAccount(
   const name = `${options.coordinatorId}:system`;
   const onDisconnect = (client: string) => dispatch({ kind: 'connection-closed', client });
   const onCertain = (isCertain: boolean) => dispatch({ kind: 'disconnects-certain', isCertain });
-  const logins = { system: { ...system, name }, main: { ...toNatsConnection(options), name } };
+  const logins = { system: { ...system, name }, main: toNatsConnection(options) };
   return watchDisconnects(logins, { log, onDisconnect, onCertain });
 }
 

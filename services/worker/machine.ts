@@ -39,6 +39,7 @@ import {
   type SliceState,
   type SliceStep,
   sliceWakeAtMs,
+  within,
 } from './slice.ts';
 import { beginTakeover, describeTakeover, isFirstTick, type Takeover } from './takeover.ts';
 
@@ -306,8 +307,7 @@ function receiveClaim(
       : [];
   const change = { state: applied.state, effects: [...again, ...applied.effects] };
   // What was refused and is not mine any more went to another by the snapshot that waited: as it should be.
-  const mine = new Set(applied.state.slice.slots);
-  const refused = event.result.refused.filter((slot) => mine.has(slot));
+  const refused = within(event.result.refused, applied.state.slice.slots);
   if (refused.length === 0) return tellTakeover(change, null, nowMs);
   // A newer owner exists: its snapshot is on the way, or was lost on it.
   const report: WorkerReport = { kind: 'claims-refused', slots: refused, ring: event.order.version };
@@ -405,8 +405,8 @@ function tellTakeover(change: Change, ticked: Extract<WorkerEvent, { kind: 'tick
   if (!isOver) return change;
   const state = { ...change.state, takeover: null };
   // Another has some of mine already: a newer snapshot's takeover will tell of it.
-  const mine = new Set(state.slice.slots);
-  if (ticked?.result.lost.some((slot) => mine.has(slot))) return { state, effects: change.effects };
+  if (ticked !== null && within(ticked.result.lost, state.slice.slots).length > 0)
+    return { state, effects: change.effects };
   const applied = describeTakeover(takeover, config.id, ticked === null ? null : { ...ticked, nowMs });
   const effects: WorkerEffect[] = [...change.effects, { kind: 'tell-applied', applied }];
   if (applied.missed > 0) {

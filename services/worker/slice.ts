@@ -152,6 +152,14 @@ export function mergeSlots(a: readonly number[], b: readonly number[], excluded:
   return without([...new Set([...a, ...b])], excluded).sort((x, y) => x - y);
 }
 
+/** Those of the slots that are wanted, in their order. */
+export function within(slots: readonly number[], wanted: readonly number[]): number[] {
+  // Mostly none were lost or refused, and then no set is made of a whole slice.
+  if (slots.length === 0) return [];
+  const set = new Set(wanted);
+  return slots.filter((slot) => set.has(slot));
+}
+
 function applyWaiting(state: SliceState, waiting: Snapshot, worker: string, nowMs: number): SliceStep {
   const startedMs = state.waitingSinceMs ?? nowMs;
   return beginApplying({ ...state, waiting: null, waitingSinceMs: null }, waiting, worker, nowMs, startedMs);
@@ -210,11 +218,6 @@ function makeReport(before: SliceState, after: SliceState, snapshot: Snapshot, t
     lost: without(before.slots, after.slots),
     tookMs,
   };
-}
-
-function within(slots: readonly number[], wanted: readonly number[]): number[] {
-  const set = new Set(wanted);
-  return slots.filter((slot) => set.has(slot));
 }
 
 function without(slots: readonly number[], excluded: readonly number[]): number[] {

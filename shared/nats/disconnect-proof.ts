@@ -26,12 +26,12 @@ const UNTOLD = 'let workers and coordinators use a named account of the NATS tha
  * account is not enough: servers of old tell nothing of their default account, and none of another NATS' connections.
  */
 export class DisconnectProof {
-  readonly #main: NatsOptions;
+  readonly #main: Omit<NatsOptions, 'name'>;
   readonly #options: DisconnectProofOptions;
   #awaited: { readonly client: string; readonly tell: () => void } | null = null;
   #ending = new AbortController();
 
-  constructor(main: NatsOptions, options: DisconnectProofOptions) {
+  constructor(main: Omit<NatsOptions, 'name'>, options: DisconnectProofOptions) {
     this.#main = main;
     this.#options = options;
   }

@@ -19,7 +19,7 @@ export interface DisconnectLogins {
   /** Of a user in the system account. */
   readonly system: NatsOptions;
   /** Of the account whose lost connections are to be told of. */
-  readonly main: NatsOptions;
+  readonly main: Omit<NatsOptions, 'name'>;
 }
 
 export interface DisconnectListener {

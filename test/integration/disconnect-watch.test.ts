@@ -60,7 +60,7 @@ function watch(
   const onCertain = (isCertain: boolean) => void (certain.at(-1) === isCertain || certain.push(isCertain));
   const onDisconnect = (client: string) => void told.push(client);
   const system = { servers: [url], name: 'c1:system', prefix: '', ...login };
-  const logins = { system, main: { servers: [url], name: 'c1', prefix: '', ...main } };
+  const logins = { system, main: { servers: [url], prefix: '', ...main } };
   const stop = watchDisconnects(logins, { log: recorded.log, onDisconnect, onCertain });
   stops.push(stop);
   const warnings = () =>

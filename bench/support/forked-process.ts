@@ -1,0 +1,30 @@
+/** Scripts of a benchmark that run as processes of their own: told what they are at their start, and ended with who forked them. */
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+
+/** The setup is the script's first argument, as JSON. Resolves with its first message, which says that it is ready. */
+export async function forkScript(script: string, setup: object): Promise<ChildProcess> {
+  const child = fork(script, [JSON.stringify(setup)], { execArgv: ['--import', import.meta.resolve('tsx')] });
+  await nextMessage(child);
+  return child;
+}
+
+/** @throws {Error} where it ends without one. */
+export function nextMessage(child: ChildProcess): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const over = (code: number | null) => reject(new Error(`${child.spawnargs.at(-2)} ended with code ${code}`));
+    child.once('exit', over);
+    child.once('message', (message) => {
+      child.off('exit', over);
+      resolve(message);
+    });
+  });
+}
+
+/** Harmless for one that has ended. */
+export async function stopForked(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, 'exit');
+  if (child.connected) child.disconnect();
+  await ended;
+}
