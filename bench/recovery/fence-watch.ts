@@ -2,14 +2,15 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { PostgresLink } from '../../shared/postgres/connection.ts';
 import type { Session } from '../../shared/postgres/session.ts';
 import { quoteName, quoteTable, slotExpression, type TableNames } from '../../shared/postgres/table.ts';
-import type { Order } from '../../shared/ring/snapshot.ts';
+import { type Snapshot, toAssignment } from '../../shared/ring/snapshot.ts';
 import type { FenceSample, FenceSeen, SeenClaim } from './handover.ts';
 
 export interface Watched {
   readonly table: TableNames;
-  readonly slots: number;
   /** The ring that all was claimed under before: what is claimed later has a higher order. */
-  readonly after: Order;
+  readonly after: Snapshot;
+  /** The rings heard since, the newest last: nothing is claimed that none of them gives to another. */
+  readonly heard: () => readonly Snapshot[];
 }
 
 /** Between an answer and the next question. A tighter loop would take the processor from those it watches. */
@@ -17,9 +18,10 @@ const PAUSE_MS = 2;
 const STATEMENT_LIMIT_MS = 5_000;
 
 /**
- * Looks at the fence again and again, over a connection of its own, and keeps each state that is new. It asks only for what
- * was claimed since it began, which is little: with fifty workers, asking for every slot each time took most of a processor,
- * and what it watched had to wait for it.
+ * Looks at the fence again and again, over a connection of its own, and keeps each state that is new. It asks for the slots
+ * that move, until each is claimed and ticked, and is answered with what is new: with fifty workers, asking for every slot
+ * each time took most of a processor, looking through all for those claimed since took a third of one, and what it watched
+ * had to wait for it.
  */
 export class FenceWatch implements FenceSeen {
   readonly before: ReadonlyMap<number, string | null>;
@@ -52,21 +54,34 @@ export class FenceWatch implements FenceSeen {
     await this.#done;
   }
 
-  async #look(session: Session, { table, slots, after }: Watched): Promise<void> {
-    const text = claimsText(table, slots);
-    const values = [after.epoch, after.version];
-    let seen = '';
+  async #look(session: Session, { table, after, heard }: Watched): Promise<void> {
+    const text = newsText(table, after.slots);
+    const moves = new Moves(after);
+    const claims = new Map<number, SeenClaim>();
+    const awaited = new Set<number>();
     let lookedAtMs: number | null = null;
     try {
       while (!this.#isStopping) {
-        const { rows } = await session.query<SeenClaim & { slot: number }>({ name: 'fence-watch', text, values });
-        const atMs = performance.now();
-        if (lookedAtMs !== null) this.gapsMs.push(atMs - lookedAtMs);
-        lookedAtMs = atMs;
-        const state = JSON.stringify(rows);
-        if (state !== seen) {
-          seen = state;
-          this.samples.push({ atMs, claims: new Map(rows.map((row) => [row.slot, row])) });
+        for (const slot of moves.since(heard())) awaited.add(slot);
+        if (awaited.size > 0) {
+          const slots = [...awaited];
+          const unticked = slots.filter((slot) => claims.has(slot));
+          const values = [
+            slots,
+            after.epoch,
+            after.version,
+            unticked,
+            unticked.map((slot) => claims.get(slot)?.worker),
+          ];
+          const { rows } = await session.query<SeenClaim & { slot: number }>({ name: 'fence-watch', text, values });
+          const atMs = performance.now();
+          if (lookedAtMs !== null) this.gapsMs.push(atMs - lookedAtMs);
+          lookedAtMs = atMs;
+          for (const { slot, ...claim } of rows) {
+            claims.set(slot, claim);
+            if (claim.isTicked) awaited.delete(slot);
+          }
+          if (rows.length > 0) this.samples.push({ atMs, claims: new Map(claims) });
         }
         await delay(PAUSE_MS);
       }
@@ -76,9 +91,42 @@ export class FenceWatch implements FenceSeen {
   }
 }
 
-function claimsText(names: TableNames, slots: number): string {
+/** The slots that a ring gives to another than the ring before it. */
+class Moves {
+  #owners: (string | undefined)[];
+  #looked = 0;
+
+  constructor(before: Snapshot) {
+    this.#owners = ownersOf(before);
+  }
+
+  /** Of the rings that were not there the last time. */
+  since(rings: readonly Snapshot[]): number[] {
+    const slots: number[] = [];
+    for (const ring of rings.slice(this.#looked)) {
+      const owners = ownersOf(ring);
+      owners.forEach((owner, slot) => {
+        if (owner !== this.#owners[slot]) slots.push(slot);
+      });
+      this.#owners = owners;
+    }
+    this.#looked = rings.length;
+    return slots;
+  }
+}
+
+function ownersOf(ring: Snapshot): (string | undefined)[] {
+  const { workers, owners } = toAssignment(ring);
+  return Array.from(owners, (owner) => workers[owner]);
+}
+
+/** slots[], epoch, version, claimed[], their workers[] → a row for each slot claimed by another than is known, or ticked. */
+function newsText(names: TableNames, slots: number): string {
   const isAnothers = `w.${quoteName(names.worker)} IS DISTINCT FROM s.worker`;
-  return `SELECT s.slot, s.worker, NOT EXISTS (SELECT FROM ${quoteTable(names)} w
-      WHERE ${slotExpression(names.id, slots, 'w')} = s.slot AND ${isAnothers} OFFSET 0) AS "isTicked"
-    FROM scaler.slot s WHERE s.worker IS NOT NULL AND (s.epoch, s.version) > ($1::bigint, $2::bigint)`;
+  return `SELECT s.slot, s.worker, t.ticked AS "isTicked"
+    FROM scaler.slot s LEFT JOIN unnest($4::int[], $5::text[]) AS known (slot, worker) ON known.slot = s.slot,
+      LATERAL (SELECT NOT EXISTS (SELECT FROM ${quoteTable(names)} w
+        WHERE ${slotExpression(names.id, slots, 'w')} = s.slot AND ${isAnothers} OFFSET 0) AS ticked OFFSET 0) t
+    WHERE s.slot = ANY ($1::int[]) AND s.worker IS NOT NULL AND (s.epoch, s.version) > ($2::bigint, $3::bigint)
+      AND (s.worker IS DISTINCT FROM known.worker OR t.ticked)`;
 }

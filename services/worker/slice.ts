@@ -148,14 +148,19 @@ export function sliceWakeAtMs(state: SliceState): number | null {
 }
 
 /** Sorted union of two sorted lists, less what is in `excluded`. */
-export function mergeSlots(a: readonly number[], b: readonly number[], excluded: readonly number[] = []): number[] {
-  return without([...new Set([...a, ...b])], excluded).sort((x, y) => x - y);
+export function mergeSlots(
+  a: readonly number[],
+  b: readonly number[],
+  excluded: readonly number[] = [],
+): readonly number[] {
+  const both = b.length === 0 ? a : [...new Set([...a, ...b])].sort((x, y) => x - y);
+  return without(both, excluded);
 }
 
 /** Those of the slots that are wanted, in their order. */
-export function within(slots: readonly number[], wanted: readonly number[]): number[] {
+export function within(slots: readonly number[], wanted: readonly number[]): readonly number[] {
   // Mostly none were lost or refused, and then no set is made of a whole slice.
-  if (slots.length === 0) return [];
+  if (slots.length === 0 || wanted.length === 0) return [];
   const set = new Set(wanted);
   return slots.filter((slot) => set.has(slot));
 }
@@ -220,7 +225,8 @@ function makeReport(before: SliceState, after: SliceState, snapshot: Snapshot, t
   };
 }
 
-function without(slots: readonly number[], excluded: readonly number[]): number[] {
+function without(slots: readonly number[], excluded: readonly number[]): readonly number[] {
+  if (slots.length === 0 || excluded.length === 0) return slots;
   const set = new Set(excluded);
   return slots.filter((slot) => !set.has(slot));
 }

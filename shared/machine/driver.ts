@@ -29,6 +29,8 @@ export class Driver<State, Event, Effect> {
   #stepping = false;
   #stopped = false;
   #timer: NodeJS.Timeout | undefined;
+  /** The wake-up that the timer is set for; null: it is not set. */
+  #timerAtMs: number | null = null;
 
   constructor(options: DriverOptions<State, Event, Effect>) {
     this.#options = options;
@@ -59,7 +61,7 @@ export class Driver<State, Event, Effect> {
   stop(): void {
     this.#stopped = true;
     this.#queue.length = 0;
-    clearTimeout(this.#timer);
+    this.#wakeAt(null);
   }
 
   #stepOnce(event: Event): void {
@@ -69,11 +71,21 @@ export class Driver<State, Event, Effect> {
       if (this.#stopped) return;
       this.#start(effect);
     }
+    if (!this.#stopped) this.#wakeAt(wakeAtMs);
+  }
+
+  #wakeAt(atMs: number | null): void {
+    // Most steps leave the next wake-up where it was, and to set the timer anew costs as much as the step.
+    if (atMs === this.#timerAtMs) return;
     clearTimeout(this.#timer);
-    if (wakeAtMs === null || this.#stopped) return;
+    this.#timerAtMs = atMs;
+    if (atMs === null) return;
     // Rounded up: a timer that fires a fraction early would only wake the machine twice.
-    const delayMs = Math.min(LONGEST_TIMER_MS, Math.max(0, Math.ceil(wakeAtMs - this.#nowMs())));
-    this.#timer = setTimeout(() => this.dispatch(this.#options.wake), delayMs);
+    const delayMs = Math.min(LONGEST_TIMER_MS, Math.max(0, Math.ceil(atMs - this.#nowMs())));
+    this.#timer = setTimeout(() => {
+      this.#timerAtMs = null;
+      this.dispatch(this.#options.wake);
+    }, delayMs);
   }
 
   #start(effect: Effect): void {

@@ -14,6 +14,8 @@ import type { Session } from './session.ts';
  *
  * Never waited for, and of no consequence when it fails: then pages are pruned as they always are.
  */
+/** Most rounds have no more: one for what was given away and is not taken yet, one for what is the worker's. */
+const STATEMENTS_WITHOUT = 2;
 const RENEW_AFTER_MS = 400;
 /** Rounds that follow each other more closely than once a second need the room sooner. */
 const SHORTEST_ROUND_MS = 900;
@@ -31,23 +33,24 @@ export class PruningHold {
   #isBusy = false;
   #heldSinceMs: number | null = null;
   #retryAtMs = Number.NEGATIVE_INFINITY;
-  #round = { tick: 0, startedMs: Number.NEGATIVE_INFINITY, isApart: false };
+  #round = { tick: 0, startedMs: Number.NEGATIVE_INFINITY, isApart: false, statements: 0 };
   #timer: NodeJS.Timeout | undefined;
 
   constructor(link: PostgresLink) {
     this.#link = link;
   }
 
-  /** A statement of this tick begins. The first one of a round needs no hold: most rounds have no second. */
+  /** A statement of this tick begins. */
   begin(tick: number): void {
     clearTimeout(this.#timer);
     const nowMs = performance.now();
     if (tick !== this.#round.tick) {
       const isApart = nowMs - this.#round.startedMs >= SHORTEST_ROUND_MS;
-      this.#round = { tick, startedMs: nowMs, isApart };
+      this.#round = { tick, startedMs: nowMs, isApart, statements: 0 };
       if (!isApart) this.#release();
-      return;
     }
+    this.#round.statements += 1;
+    if (this.#round.statements <= STATEMENTS_WITHOUT) return;
     if (!this.#round.isApart || nowMs < this.#retryAtMs) return;
     if (this.#heldSinceMs === null) this.#send(TAKE, nowMs);
     else if (nowMs - this.#heldSinceMs >= RENEW_AFTER_MS) this.#send(`COMMIT; ${TAKE}`, nowMs);

@@ -78,6 +78,8 @@ export class Session {
   readonly #client: pg.Client;
   readonly #timeoutMs: number;
   readonly #appliedSettings = new Set<string>();
+  #awaited: { readonly sentAtMs: number; readonly giveUp: (error: Error) => void } | null = null;
+  #limitTimer: NodeJS.Timeout | null = null;
   #isOver = false;
 
   constructor(client: pg.Client, statementTimeoutMs: number) {
@@ -138,9 +140,31 @@ export class Session {
 
   async #send<Result>(answer: Promise<Result>): Promise<Result> {
     if (this.#timeoutMs === 0) return answer;
-    const limitMs = this.#timeoutMs + ANSWER_MARGIN_MS;
-    const tooLate = () => new PostgresUnavailableError(`${this.target} did not answer within ${limitMs} ms`);
-    return raceAgainst(answer, limitMs, tooLate);
+    const tooLate = new Promise<never>((_, giveUp) => {
+      this.#awaited = { sentAtMs: performance.now(), giveUp };
+    });
+    this.#limitTimer ??= this.#checkLimitIn(this.#limitMs);
+    try {
+      return await Promise.race([answer, tooLate]);
+    } finally {
+      this.#awaited = null;
+    }
+  }
+
+  get #limitMs(): number {
+    return this.#timeoutMs + ANSWER_MARGIN_MS;
+  }
+
+  /** One timer for all statements: a timer for each, nearly always cancelled, would cost a tenth of its sending. */
+  #checkLimitIn(delayMs: number): NodeJS.Timeout {
+    return setTimeout(() => {
+      this.#limitTimer = null;
+      if (this.#awaited === null) return;
+      const { sentAtMs, giveUp } = this.#awaited;
+      const leftMs = sentAtMs + this.#limitMs - performance.now();
+      if (leftMs > 0) this.#limitTimer = this.#checkLimitIn(leftMs);
+      else giveUp(new PostgresUnavailableError(`${this.target} did not answer within ${this.#limitMs} ms`));
+    }, delayMs).unref();
   }
 }
 

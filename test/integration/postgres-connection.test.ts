@@ -314,6 +314,21 @@ describe('lanes', () => {
     proxy.stop();
   });
 
+  test('a statement that is never answered ends the session, after its whole limit however long the one before took', async () => {
+    const proxy = await startProxy(server.port);
+    const link = await connect(url({ port: proxy.port }));
+    const session = await link.open({ statementTimeoutMs: 300 });
+    await session.query({ text: 'SELECT pg_sleep(0.2)' });
+    proxy.freeze();
+    const sentAtMs = performance.now();
+    assert.equal((await errorOf(session.query({ text: 'SELECT 1' }))).code, 'postgres-unavailable');
+    const tookMs = performance.now() - sentAtMs;
+    assert.ok(tookMs >= 799, `${tookMs} ms: 300 for the server, 500 for its word to come`);
+    await session.ended;
+    await link.close();
+    proxy.stop();
+  });
+
   test('a listener whose connection lies dead in the network notices within seconds', async () => {
     const proxy = await startProxy(server.port);
     const link = await connect(url({ port: proxy.port }));

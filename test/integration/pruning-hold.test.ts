@@ -76,11 +76,18 @@ test('a round of several statements holds a snapshot, and lets go of it when it 
   await until('the snapshot to be let go', async () => (await holders()).length === 0);
 });
 
-test('rounds of one statement, and rounds that follow each other at once, hold none', async () => {
-  await delay(ROUNDS_APART_MS);
-  at += 1;
-  await fence.tick({ worker: 'a', tick: at, slots: ALL });
-  assert.deepEqual(await holders(), []);
+test('rounds of one or two statements, and rounds that follow each other at once, hold none', async () => {
+  // What was given away and is not taken yet, and what is the worker's own: no connection is opened for that.
+  const holding = `SELECT pid FROM pg_stat_activity WHERE application_name = 'holder' AND query ~ 'REPEATABLE READ|COMMIT'`;
+  const { rows: before } = await admin.query(holding);
+  fence = new Fence(link, NAMES, { slots: 64 });
+  for (let round = 0; round < 2; round += 1) {
+    await delay(ROUNDS_APART_MS);
+    at += 1;
+    for (const slots of [ALL.slice(0, 8), ALL.slice(8)]) await fence.tick({ worker: 'a', tick: at, slots });
+  }
+  await delay(50);
+  assert.deepEqual((await admin.query(holding)).rows, before);
   for (let round = 0; round < 3; round += 1) {
     at += 1;
     for (const slot of ALL.slice(0, 8)) await fence.tick({ worker: 'a', tick: at, slots: [slot] });

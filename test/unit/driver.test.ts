@@ -85,6 +85,21 @@ describe('driver', () => {
     assert.deepEqual(driver.state, ['one', 'two', 'wake']);
   });
 
+  it('sets its timer anew only for another wake-up, and after each wake', () => {
+    const set = mock.method(globalThis, 'setTimeout');
+    const wakeAtMs: Record<string, number> = { sooner: 50, wake: 150 };
+    const { driver } = makeDriver({
+      script: (event, seen) => ({ wakeAtMs: seen.length === 7 ? null : (wakeAtMs[event.name] ?? 100) }),
+    });
+    for (const name of ['one', 'two', 'sooner', 'three', 'four']) driver.dispatch({ name });
+    assert.equal(set.mock.callCount(), 3);
+    mock.timers.tick(149);
+    assert.deepEqual(driver.state, ['one', 'two', 'sooner', 'three', 'four', 'wake']);
+    mock.timers.tick(1);
+    assert.equal(driver.state.length, 7);
+    set.mock.restore();
+  });
+
   it('a wake-up in the past comes at once', () => {
     const { driver } = makeDriver({
       script: (event) => ({ wakeAtMs: event.name === 'wake' ? null : Number.NEGATIVE_INFINITY }),
