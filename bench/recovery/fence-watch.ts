@@ -13,8 +13,12 @@ export interface Watched {
   readonly heard: () => readonly Snapshot[];
 }
 
-/** Between an answer and the next question. A tighter loop would take the processor from those it watches. */
-const PAUSE_MS = 2;
+/**
+ * Between an answer and the next question: twice as long as the answer took, within these. A tighter loop would take the
+ * processor from those it watches, most of all when they have too little of it.
+ */
+const SHORTEST_PAUSE_MS = 2;
+const LONGEST_PAUSE_MS = 6;
 const STATEMENT_LIMIT_MS = 5_000;
 
 /**
@@ -62,6 +66,7 @@ export class FenceWatch implements FenceSeen {
     let lookedAtMs: number | null = null;
     try {
       while (!this.#isStopping) {
+        const askedAtMs = performance.now();
         for (const slot of moves.since(heard())) awaited.add(slot);
         if (awaited.size > 0) {
           const slots = [...awaited];
@@ -83,7 +88,8 @@ export class FenceWatch implements FenceSeen {
           }
           if (rows.length > 0) this.samples.push({ atMs, claims: new Map(claims) });
         }
-        await delay(PAUSE_MS);
+        const tookMs = performance.now() - askedAtMs;
+        await delay(Math.min(LONGEST_PAUSE_MS, Math.max(SHORTEST_PAUSE_MS, 2 * tookMs)));
       }
     } finally {
       await session.end();

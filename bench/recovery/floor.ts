@@ -4,6 +4,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { openDataDirectory } from '../../services/local/data-directory.ts';
 import { type Servers, startServers } from '../../services/local/servers.ts';
 import { connectNats, type NatsLink } from '../../shared/nats/connection.ts';
+import { assign } from '../../shared/ring/assignment.ts';
+import { encodeSnapshot, makeSnapshot } from '../../shared/ring/snapshot.ts';
 import { connect as connectToPostgres, SILENT } from '../support/bench-postgres.ts';
 import { forkScript, stopForked } from '../support/forked-process.ts';
 import { readLocalOptions } from './fleet.ts';
@@ -14,12 +16,13 @@ export interface FloorSetup {
   readonly databaseUrl: string;
   readonly worker: string;
   readonly slots: readonly number[];
-  /** Claimed and ticked at each change. */
+  /** Claimed at each change. */
   readonly gained: readonly number[];
   readonly phaseMs: number;
 }
 
 export const TOLD_SUBJECT = 'floor.told';
+export const ALIVE_SUBJECT = 'floor.alive';
 export const DONE_SUBJECT = 'floor.done';
 const SCRIPT = join(import.meta.dirname, 'floor-process.ts');
 const SLOTS = 4_096;
@@ -30,8 +33,9 @@ const DONE_LIMIT_MS = 30_000;
 const STARTED_AT_ONCE = 4;
 
 /**
- * What the machine takes for a change by itself: as many bare processes as there are workers, with the same rows to tick, one
- * message to all, two statements of each, one answer. No detection, plan, snapshot, fence or log. @returns ms, by repetition.
+ * What the machine takes for a change by itself: as many bare processes as there are workers, doing what every worker must
+ * (a tick, two renewals, a log line each second; at a change the ring read, one claim) and nothing else: no detection, plan,
+ * check, fence, first tick or report. @returns ms, from the ring's publish to the last claim, by repetition.
  */
 export async function measureFloor(
   { workers, rows, repeat }: { readonly workers: number; readonly rows: number; readonly repeat: number },
@@ -44,18 +48,21 @@ export async function measureFloor(
     const options = readLocalOptions({ workers, coordinators: 1, rows });
     const { nats, postgres } = await startServers(servers, { options, data, log: SILENT });
     await makeTables(postgres.url, rows);
+    const link = await connectNats({ servers: [nats.url], name: 'bench', prefix: '' }, { log: SILENT });
+    const manager = await link.connection.jetstreamManager();
+    await manager.streams.add({ name: 'FLOOR', subjects: [`${ALIVE_SUBJECT}.*`], max_msgs_per_subject: 1 });
     for (let index = 0; index < workers && !signal.aborted; index += STARTED_AT_ONCE) {
       const some = Array.from({ length: Math.min(STARTED_AT_ONCE, workers - index) }, (_, offset) =>
         makeSetup(index + offset, { workers, natsUrl: nats.url, databaseUrl: postgres.url }),
       );
-      children.push(...(await Promise.all(some.map((setup) => forkScript(SCRIPT, setup)))));
+      children.push(...(await Promise.all(some.map((setup) => forkScript(SCRIPT, setup, { isSilent: true })))));
     }
-    const link = await connectNats({ servers: [nats.url], name: 'bench', prefix: '' }, { log: SILENT });
+    const ring = makeRing(workers);
     const measuredMs: number[] = [];
     for (let round = 0; round < repeat && !signal.aborted; round += 1) {
       // Somewhere in the second: the rounds of each second go on meanwhile.
       await delay(PAUSE_MS + (round / repeat) * 1_000);
-      measuredMs.push(await tellAll(link, workers));
+      measuredMs.push(await tellAll(link, { workers, ring }));
     }
     await link.drain();
     return measuredMs;
@@ -91,11 +98,33 @@ function makeSetup(
   const slots = Array.from({ length: SLOTS }, (_, slot) => slot).filter((slot) => slot % workers === index);
   const gained = slots.slice(0, Math.max(1, Math.round(slots.length / (workers - 1))));
   const phaseMs = Math.round((index / workers) * PHASES_MS);
-  return { natsUrl, databaseUrl, worker: `floor-${index}`, slots, gained, phaseMs };
+  return { natsUrl, databaseUrl, worker: idOf(index), slots, gained, phaseMs };
+}
+
+/** Of the size that such a fleet's snapshots have. */
+function makeRing(count: number): Uint8Array {
+  const weights = new Int32Array(SLOTS).fill(1);
+  const workers = Array.from({ length: count }, (_, index) => idOf(index));
+  const snapshot = makeSnapshot({
+    order: { epoch: 1, version: 1 },
+    at: new Date().toISOString(),
+    cause: { kind: 'bootstrap' },
+    assignment: assign({ weights, workers, previous: null }),
+    weights,
+    moved: { slots: 0, rows: 0, minimumRows: 0 },
+  });
+  return encodeSnapshot(snapshot);
+}
+
+function idOf(index: number): string {
+  return `floor-${index}`;
 }
 
 /** From the message to the last answer. */
-async function tellAll({ connection }: NatsLink, workers: number): Promise<number> {
+async function tellAll(
+  { connection }: NatsLink,
+  { workers, ring }: { readonly workers: number; readonly ring: Uint8Array },
+): Promise<number> {
   let done = 0;
   let resolveAll = () => {};
   const all = new Promise<void>((resolve) => {
@@ -109,7 +138,7 @@ async function tellAll({ connection }: NatsLink, workers: number): Promise<numbe
   });
   await connection.flush();
   const startedMs = performance.now();
-  connection.publish(TOLD_SUBJECT);
+  connection.publish(TOLD_SUBJECT, ring);
   const limit = delay(DONE_LIMIT_MS, undefined, { ref: false }).then(() => {
     throw new Error(`expected ${workers} bare processes to answer within ${DONE_LIMIT_MS} ms, ${done} did`);
   });

@@ -1,10 +1,20 @@
 /** Scripts of a benchmark that run as processes of their own: told what they are at their start, and ended with who forked them. */
-import { type ChildProcess, fork } from 'node:child_process';
+import { type ChildProcess, fork, type StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
 
-/** The setup is the script's first argument, as JSON. Resolves with its first message, which says that it is ready. */
-export async function forkScript(script: string, setup: object): Promise<ChildProcess> {
-  const child = fork(script, [JSON.stringify(setup)], { execArgv: ['--import', import.meta.resolve('tsx')] });
+/**
+ * The setup is the script's first argument, as JSON. Resolves with its first message, which says that it is ready. What a silent
+ * one prints is read and dropped.
+ */
+export async function forkScript(
+  script: string,
+  setup: object,
+  { isSilent }: { readonly isSilent: boolean } = { isSilent: false },
+): Promise<ChildProcess> {
+  const execArgv = ['--import', import.meta.resolve('tsx')];
+  const stdio: StdioOptions = isSilent ? ['ignore', 'pipe', 'inherit', 'ipc'] : 'inherit';
+  const child = fork(script, [JSON.stringify(setup)], { execArgv, stdio });
+  child.stdout?.resume();
   await nextMessage(child);
   return child;
 }
