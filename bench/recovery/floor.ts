@@ -1,29 +1,20 @@
 import type { ChildProcess } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { openDataDirectory } from '../../services/local/data-directory.ts';
 import { type Servers, startServers } from '../../services/local/servers.ts';
 import { connectNats, type NatsLink } from '../../shared/nats/connection.ts';
+import { adoptTable } from '../../shared/postgres/adoption.ts';
+import { addRows } from '../../shared/postgres/rows.ts';
+import { quoteTable } from '../../shared/postgres/table.ts';
 import { assign } from '../../shared/ring/assignment.ts';
 import { encodeSnapshot, makeSnapshot } from '../../shared/ring/snapshot.ts';
 import { connect as connectToPostgres, SILENT } from '../support/bench-postgres.ts';
 import { forkScript, stopForked } from '../support/forked-process.ts';
 import { readLocalOptions } from './fleet.ts';
+import { ALIVE_SUBJECT, DONE_SUBJECT, type FloorSetup, TABLE, TOLD_SUBJECT } from './floor-setup.ts';
 
-/** What one process is told at its start. */
-export interface FloorSetup {
-  readonly natsUrl: string;
-  readonly databaseUrl: string;
-  readonly worker: string;
-  readonly slots: readonly number[];
-  /** Claimed at each change. */
-  readonly gained: readonly number[];
-  readonly phaseMs: number;
-}
-
-export const TOLD_SUBJECT = 'floor.told';
-export const ALIVE_SUBJECT = 'floor.alive';
-export const DONE_SUBJECT = 'floor.done';
 const SCRIPT = join(import.meta.dirname, 'floor-process.ts');
 const SLOTS = 4_096;
 const PHASES_MS = 800;
@@ -33,9 +24,9 @@ const DONE_LIMIT_MS = 30_000;
 const STARTED_AT_ONCE = 4;
 
 /**
- * What the machine takes for a change by itself: as many bare processes as there are workers, doing what every worker must
- * (a tick, two renewals, a log line each second; at a change the ring read, one claim) and nothing else: no detection, plan,
- * check, fence, first tick or report. @returns ms, from the ring's publish to the last claim, by repetition.
+ * What the contract takes of this machine by itself: as many processes as there are workers, doing what every worker must
+ * (a fenced tick, two renewals, a log line each second; at a change the ring checked whole, one claim) and nothing else: no
+ * detection, plan, first tick or report, and no coordinator. @returns ms, from the ring's publish to the last claim, by repetition.
  */
 export async function measureFloor(
   { workers, rows, repeat }: { readonly workers: number; readonly rows: number; readonly repeat: number },
@@ -47,17 +38,18 @@ export async function measureFloor(
   try {
     const options = readLocalOptions({ workers, coordinators: 1, rows });
     const { nats, postgres } = await startServers(servers, { options, data, log: SILENT });
-    await makeTables(postgres.url, rows);
+    await makeTable(postgres.url, rows);
     const link = await connectNats({ servers: [nats.url], name: 'bench', prefix: '' }, { log: SILENT });
     const manager = await link.connection.jetstreamManager();
     await manager.streams.add({ name: 'FLOOR', subjects: [`${ALIVE_SUBJECT}.*`], max_msgs_per_subject: 1 });
     for (let index = 0; index < workers && !signal.aborted; index += STARTED_AT_ONCE) {
       const some = Array.from({ length: Math.min(STARTED_AT_ONCE, workers - index) }, (_, offset) =>
-        makeSetup(index + offset, { workers, natsUrl: nats.url, databaseUrl: postgres.url }),
+        makeSetup(index + offset, { workers, rows, natsUrl: nats.url, databaseUrl: postgres.url }),
       );
       children.push(...(await Promise.all(some.map((setup) => forkScript(SCRIPT, setup, { isSilent: true })))));
     }
     const ring = makeRing(workers);
+    await tellAll(link, { workers, ring });
     const measuredMs: number[] = [];
     for (let round = 0; round < repeat && !signal.aborted; round += 1) {
       // Somewhere in the second: the rounds of each second go on meanwhile.
@@ -74,31 +66,30 @@ export async function measureFloor(
   }
 }
 
-async function makeTables(databaseUrl: string, rows: number): Promise<void> {
+async function makeTable(databaseUrl: string, rows: number): Promise<void> {
   const link = await connectToPostgres(databaseUrl, 'bench');
-  for (const text of [
-    'CREATE TABLE floor_slot (slot int PRIMARY KEY, owner text, version bigint NOT NULL DEFAULT 0) WITH (fillfactor = 50)',
-    'CREATE TABLE floor_row (id uuid DEFAULT gen_random_uuid(), slot int, value int) WITH (fillfactor = 50)',
-    `INSERT INTO floor_slot SELECT generate_series(0, ${SLOTS - 1})`,
-    `INSERT INTO floor_row (slot, value) SELECT i % ${SLOTS}, 0 FROM generate_series(1, ${rows}) i`,
-    'CREATE INDEX ON floor_row (slot)',
-    'ANALYZE floor_slot, floor_row',
-  ]) {
-    await link.query('bench', { text });
-  }
+  await adoptTable(link, { names: TABLE, slots: SLOTS, log: SILENT });
+  await addRows(link, TABLE, rows);
+  await link.query('bench', { text: `ANALYZE scaler.slot, ${quoteTable(TABLE)}` });
   await link.close();
 }
 
-/** Of a leaver's slots each of the others gets its part. */
 function makeSetup(
   index: number,
-  around: { readonly workers: number; readonly natsUrl: string; readonly databaseUrl: string },
+  around: {
+    readonly workers: number;
+    readonly rows: number;
+    readonly natsUrl: string;
+    readonly databaseUrl: string;
+  },
 ): FloorSetup {
-  const { workers, natsUrl, databaseUrl } = around;
-  const slots = Array.from({ length: SLOTS }, (_, slot) => slot).filter((slot) => slot % workers === index);
-  const gained = slots.slice(0, Math.max(1, Math.round(slots.length / (workers - 1))));
+  const { workers, rows, natsUrl, databaseUrl } = around;
+  // Of a leaver's slots each of the others gets its part; whose they are does not matter, only that no two want the same.
+  const each = Math.max(1, Math.round(SLOTS / workers / (workers - 1)));
+  const gained = Array.from({ length: each }, (_, at) => index * each + at);
+  const ids = Array.from({ length: Math.round(rows / workers) }, () => randomUUID());
   const phaseMs = Math.round((index / workers) * PHASES_MS);
-  return { natsUrl, databaseUrl, worker: idOf(index), slots, gained, phaseMs };
+  return { natsUrl, databaseUrl, worker: idOf(index), ring: SLOTS, gained, ids, phaseMs };
 }
 
 /** Of the size that such a fleet's snapshots have. */
