@@ -34,7 +34,7 @@ async function run(): Promise<number> {
   const repeat = options.repeat ?? (options.quick ? QUICK_REPEAT : REPEAT);
   const interrupted = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => interrupted.abort());
-  say(`starting ${workers} bare processes, to see what the contract takes of this machine by itself`);
+  say(`starting ${workers - 1} bare processes, to see what the workers’ own work takes of this machine`);
   const floorMs = await measureFloor({ workers, rows, repeat }, interrupted.signal);
   say(describeFloor(floorMs));
   say(`starting ${COORDINATORS} coordinators and ${workers} workers for ${rows} rows`);

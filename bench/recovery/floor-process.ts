@@ -1,58 +1,65 @@
 /**
- * As little as a worker's process can be and keep the contract: each second a fenced tick of its slots, two renewals and a log
- * line of its ids; at a change the ring checked whole and one claim. No state, no reports, nothing that handles a failure.
+ * As little as a worker's process can be and do its work: each second a fenced tick of its slots, two renewals and a log line of
+ * its ids; at a change the ring checked whole and one claim. No state, no reports, nothing that handles a failure.
  * Forked by `measureFloor`; ends with it.
  */
+import { randomUUID } from 'node:crypto';
 import { connect } from 'nats';
 import pg from 'pg';
 import { CLAIM_TEXT, FENCE_SETTINGS, tickText } from '../../shared/postgres/fence-statements.ts';
-import { decodeSnapshot, sliceOf } from '../../shared/ring/snapshot.ts';
+import { numberArray, numberTypes } from '../../shared/postgres/types.ts';
+import { decodeSnapshot, type Snapshot, sliceOf } from '../../shared/ring/snapshot.ts';
 import { ALIVE_SUBJECT, DONE_SUBJECT, type FloorSetup, TABLE, TOLD_SUBJECT } from './floor-setup.ts';
 
-const { natsUrl, databaseUrl, worker, ring, gained, ids, phaseMs }: FloorSetup = JSON.parse(process.argv[2] ?? '');
+const setup: FloorSetup = JSON.parse(process.argv[2] ?? '');
+const { worker } = setup;
 const claim = { name: 'claim', text: CLAIM_TEXT };
-const tick = { name: 'tick', text: tickText(TABLE, ring) };
+const tick = { name: 'tick', text: tickText(TABLE, setup.slots) };
 const encoder = new TextEncoder();
+const ids = Array.from({ length: setup.rows }, () => randomUUID());
 
-const nats = await connect({ servers: natsUrl });
+const nats = await connect({ servers: setup.natsUrl });
 const stream = nats.jetstream();
 const [rounds, claims] = [await openClient(), await openClient()];
 let slots: readonly number[] = [];
-let version = 0;
+let changes = 0;
 nats.subscribe(TOLD_SUBJECT, {
   callback: (_, { data }) => {
-    const read = decodeSnapshot(data, { slots: ring });
+    const read = decodeSnapshot(data, { slots: setup.slots });
     if (!read.ok) throw new Error(read.reason);
-    void takeOver(sliceOf(read.snapshot, worker));
+    void takeOver(read.snapshot);
   },
 });
 await nats.flush();
-setTimeout(() => setInterval(() => void round(), 1_000), phaseMs);
-setTimeout(() => setInterval(() => void renew(), 500), phaseMs / 2);
+setTimeout(() => setInterval(() => void round(), 1_000), setup.phaseMs);
+setTimeout(() => setInterval(() => void renew(), 500), setup.phaseMs / 2);
 process.once('disconnect', () => process.exit(0));
 process.send?.('ready');
 
-/** All the first time; then what one leaver's part would be, each time in another name, so that it is a claim. */
-async function takeOver(mine: readonly number[]): Promise<void> {
-  version += 1;
-  const isFirst = slots.length === 0;
-  slots = mine;
-  const [wanted, name] = isFirst ? [mine, worker] : [gained, `${worker}-${version % 2}`];
-  await claims.query({ ...claim, values: [wanted, name, 1, version] });
+/** Its own slots the first time; each time what its neighbour had of the leaver's. */
+async function takeOver(ring: Snapshot): Promise<void> {
+  const { index, others } = setup;
+  changes += 1;
+  const own = sliceOf(ring, worker);
+  const gained = sliceOf(ring, setup.leaver).filter((_, at) => at % others === (index + changes) % others);
+  const wanted = changes === 1 ? [...own, ...gained].sort((a, b) => a - b) : gained;
+  if (wanted.length > 0) await claims.query({ ...claim, values: [numberArray(wanted), worker, 1, changes] });
+  slots = [...own, ...gained];
   nats.publish(DONE_SUBJECT);
 }
 
 async function round(): Promise<void> {
-  await rounds.query({ ...tick, values: [slots, worker, Math.floor(Date.now() / 1_000)] });
+  await rounds.query({ ...tick, values: [numberArray(slots), worker, Math.floor(Date.now() / 1_000)] });
   process.stdout.write(`${JSON.stringify({ worker, ids })}\n`);
 }
 
 async function renew(): Promise<void> {
-  await stream.publish(`${ALIVE_SUBJECT}.${worker}`, encoder.encode(JSON.stringify({ id: worker, rows: ids.length })));
+  const key = encoder.encode(JSON.stringify({ id: worker, rows: ids.length }));
+  await stream.publish(`${ALIVE_SUBJECT}.${worker}`, key);
 }
 
 async function openClient(): Promise<pg.Client> {
-  const client = new pg.Client({ connectionString: databaseUrl });
+  const client = new pg.Client({ connectionString: setup.databaseUrl, types: numberTypes });
   await client.connect();
   await client.query(`${FENCE_SETTINGS}; SET jit = off`);
   return client;

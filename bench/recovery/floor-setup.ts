@@ -6,12 +6,15 @@ export interface FloorSetup {
   readonly natsUrl: string;
   readonly databaseUrl: string;
   readonly worker: string;
+  /** In the ring, and without a process: its slots go from one of the others to the next. */
+  readonly leaver: string;
+  /** Which of the others, and of how many. */
+  readonly index: number;
+  readonly others: number;
   /** The table's number of slots. */
-  readonly ring: number;
-  /** Claimed at each change. */
-  readonly gained: readonly number[];
-  /** Logged each second; any, as many as it has rows. */
-  readonly ids: readonly string[];
+  readonly slots: number;
+  /** How many ids it logs each second. */
+  readonly rows: number;
   readonly phaseMs: number;
 }
 

@@ -1,6 +1,4 @@
 import type { ChildProcess } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { openDataDirectory } from '../../services/local/data-directory.ts';
 import { type Servers, startServers } from '../../services/local/servers.ts';
@@ -11,11 +9,11 @@ import { quoteTable } from '../../shared/postgres/table.ts';
 import { assign } from '../../shared/ring/assignment.ts';
 import { encodeSnapshot, makeSnapshot } from '../../shared/ring/snapshot.ts';
 import { connect as connectToPostgres, SILENT } from '../support/bench-postgres.ts';
+import { compiled } from '../support/compiled-services.ts';
 import { forkScript, stopForked } from '../support/forked-process.ts';
 import { readLocalOptions } from './fleet.ts';
 import { ALIVE_SUBJECT, DONE_SUBJECT, type FloorSetup, TABLE, TOLD_SUBJECT } from './floor-setup.ts';
 
-const SCRIPT = join(import.meta.dirname, 'floor-process.ts');
 const SLOTS = 4_096;
 const PHASES_MS = 800;
 const PAUSE_MS = 700;
@@ -24,9 +22,10 @@ const DONE_LIMIT_MS = 30_000;
 const STARTED_AT_ONCE = 4;
 
 /**
- * What the contract takes of this machine by itself: as many processes as there are workers, doing what every worker must
- * (a fenced tick, two renewals, a log line each second; at a change the ring checked whole, one claim) and nothing else: no
- * detection, plan, first tick or report, and no coordinator. @returns ms, from the ring's publish to the last claim, by repetition.
+ * What a worker's own work takes of this machine when one of them leaves: as many bare processes as there are others, doing what
+ * each must (a fenced tick, two renewals, a log line each second; at a change the ring checked whole, one claim) and nothing
+ * else: no detection, plan, first tick or report, and no coordinator. @returns ms, from the ring's publish to the last claim, by
+ * repetition.
  */
 export async function measureFloor(
   { workers, rows, repeat }: { readonly workers: number; readonly rows: number; readonly repeat: number },
@@ -42,19 +41,21 @@ export async function measureFloor(
     const link = await connectNats({ servers: [nats.url], name: 'bench', prefix: '' }, { log: SILENT });
     const manager = await link.connection.jetstreamManager();
     await manager.streams.add({ name: 'FLOOR', subjects: [`${ALIVE_SUBJECT}.*`], max_msgs_per_subject: 1 });
-    for (let index = 0; index < workers && !signal.aborted; index += STARTED_AT_ONCE) {
-      const some = Array.from({ length: Math.min(STARTED_AT_ONCE, workers - index) }, (_, offset) =>
-        makeSetup(index + offset, { workers, rows, natsUrl: nats.url, databaseUrl: postgres.url }),
+    const script = await compiled('bench/recovery/tsconfig.floor.json', 'bench/recovery/floor-process.js');
+    const others = workers - 1;
+    for (let index = 0; index < others && !signal.aborted; index += STARTED_AT_ONCE) {
+      const some = Array.from({ length: Math.min(STARTED_AT_ONCE, others - index) }, (_, offset) =>
+        makeSetup(index + offset, { others, rows, natsUrl: nats.url, databaseUrl: postgres.url }),
       );
-      children.push(...(await Promise.all(some.map((setup) => forkScript(SCRIPT, setup, { isSilent: true })))));
+      children.push(...(await Promise.all(some.map((setup) => forkScript(script, setup, { isSilent: true })))));
     }
     const ring = makeRing(workers);
-    await tellAll(link, { workers, ring });
+    await tellAll(link, { others, ring });
     const measuredMs: number[] = [];
     for (let round = 0; round < repeat && !signal.aborted; round += 1) {
       // Somewhere in the second: the rounds of each second go on meanwhile.
       await delay(PAUSE_MS + (round / repeat) * 1_000);
-      measuredMs.push(await tellAll(link, { workers, ring }));
+      measuredMs.push(await tellAll(link, { others, ring }));
     }
     await link.drain();
     return measuredMs;
@@ -76,20 +77,18 @@ async function makeTable(databaseUrl: string, rows: number): Promise<void> {
 
 function makeSetup(
   index: number,
-  around: {
-    readonly workers: number;
-    readonly rows: number;
-    readonly natsUrl: string;
-    readonly databaseUrl: string;
-  },
+  around: Pick<FloorSetup, 'others' | 'natsUrl' | 'databaseUrl'> & { readonly rows: number },
 ): FloorSetup {
-  const { workers, rows, natsUrl, databaseUrl } = around;
-  // Of a leaver's slots each of the others gets its part; whose they are does not matter, only that no two want the same.
-  const each = Math.max(1, Math.round(SLOTS / workers / (workers - 1)));
-  const gained = Array.from({ length: each }, (_, at) => index * each + at);
-  const ids = Array.from({ length: Math.round(rows / workers) }, () => randomUUID());
-  const phaseMs = Math.round((index / workers) * PHASES_MS);
-  return { natsUrl, databaseUrl, worker: idOf(index), ring: SLOTS, gained, ids, phaseMs };
+  const { others } = around;
+  return {
+    ...around,
+    worker: idOf(index),
+    leaver: idOf(others),
+    index,
+    slots: SLOTS,
+    rows: Math.round(around.rows / others),
+    phaseMs: Math.round((index / others) * PHASES_MS),
+  };
 }
 
 /** Of the size that such a fleet's snapshots have. */
@@ -114,7 +113,7 @@ function idOf(index: number): string {
 /** From the message to the last answer. */
 async function tellAll(
   { connection }: NatsLink,
-  { workers, ring }: { readonly workers: number; readonly ring: Uint8Array },
+  { others, ring }: { readonly others: number; readonly ring: Uint8Array },
 ): Promise<number> {
   let done = 0;
   let resolveAll = () => {};
@@ -124,14 +123,14 @@ async function tellAll(
   const subscription = connection.subscribe(DONE_SUBJECT, {
     callback: () => {
       done += 1;
-      if (done === workers) resolveAll();
+      if (done === others) resolveAll();
     },
   });
   await connection.flush();
   const startedMs = performance.now();
   connection.publish(TOLD_SUBJECT, ring);
   const limit = delay(DONE_LIMIT_MS, undefined, { ref: false }).then(() => {
-    throw new Error(`expected ${workers} bare processes to answer within ${DONE_LIMIT_MS} ms, ${done} did`);
+    throw new Error(`expected ${others} bare processes to answer within ${DONE_LIMIT_MS} ms, ${done} did`);
   });
   await Promise.race([all, limit]);
   subscription.unsubscribe();

@@ -42,19 +42,12 @@ export async function measureOnce(fleet: Fleet, event: RecoveryEvent, victim: st
   const { newest } = fleet;
   if (newest === null) throw new Error('expected a fleet that has settled, got one without a ring');
   const audit = new AuditLog(isUneven);
-  const fromLine = fleet.lines.length;
   const fromSnapshot = fleet.snapshots.length;
   const heard = () => fleet.snapshots.slice(fromSnapshot).map(({ snapshot }) => snapshot);
   const watch = await FenceWatch.start(fleet.postgres, { table: fleet.table, after: newest, heard });
-  audit.add(await fleet.inspection.sampleRows());
-  // To read every row took the processor from the workers: what they had to put off is not the fault's.
-  await delay(BREATH_MS);
-  const strike = await event.strike(fleet, victim);
-  // Cheap to wait for: whatever looks at more than this would take the processor from those that are measured.
-  const summary = await awaitSummary(fleet, event, fromLine);
-  const answered = await fleet.until('the snapshot', () => findSnapshot(fleet, event, fromSnapshot), HANDOVER_LIMIT_MS);
-  const handover = event.movesSlots ? await awaitHandover(fleet, watch, strike, event) : null;
-  await watch.stop();
+  const { strike, summary, answered, handover } = await strikeUnder(watch, { fleet, event, victim, audit }).finally(
+    () => watch.stop(),
+  );
   const rings = heard().map(({ moved }) => moved);
   await event.aftermath?.(fleet, victim, strike);
   audit.add(await fleet.inspection.sampleRows());
@@ -75,6 +68,29 @@ export async function measureOnce(fleet: Fleet, event: RecoveryEvent, victim: st
     minimumRows: rings.reduce((sum, { minimumRows }) => sum + minimumRows, 0),
     gapsMs: watch.gapsMs,
   };
+}
+
+async function strikeUnder(
+  watch: FenceWatch,
+  around: {
+    readonly fleet: Fleet;
+    readonly event: RecoveryEvent;
+    readonly victim: string;
+    readonly audit: AuditLog;
+  },
+) {
+  const { fleet, event, victim, audit } = around;
+  const fromLine = fleet.lines.length;
+  const fromSnapshot = fleet.snapshots.length;
+  audit.add(await fleet.inspection.sampleRows());
+  // To read every row took the processor from the workers: what they had to put off is not the fault's.
+  await delay(BREATH_MS);
+  const strike = await event.strike(fleet, victim);
+  // Cheap to wait for: whatever looks at more than this would take the processor from those that are measured.
+  const summary = await awaitSummary(fleet, event, fromLine);
+  const answered = await fleet.until('the snapshot', () => findSnapshot(fleet, event, fromSnapshot), HANDOVER_LIMIT_MS);
+  const handover = event.movesSlots ? await awaitHandover(fleet, watch, strike, event) : null;
+  return { strike, summary, answered, handover };
 }
 
 /** Until all that moves is claimed and ticked; where it is not known beforehand what moves, until the ring has settled. */

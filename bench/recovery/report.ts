@@ -68,7 +68,7 @@ export function describeInMarkdown(setting: BenchSetting, results: readonly Even
 /** One sentence, for the terminal and for the page. */
 export function describeFloor(floorMs: readonly number[]): string {
   const [n, p50, p90, p99, max] = figures(summarize(floorMs));
-  return `What the contract takes of this machine by itself, as many bare processes that tick, renew and log, from the ring’s publish to the last claim: n ${n}, p50 ${p50}, p90 ${p90}, p99 ${p99}, max ${max} ms.`;
+  return `What the workers’ own work takes of this machine when one leaves: the others as bare processes that tick, renew and log, from the ring’s publish to the last claim: n ${n}, p50 ${p50}, p90 ${p90}, p99 ${p99}, max ${max} ms.`;
 }
 
 /** One event, in a few lines for the terminal. */

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { pino } from 'pino';
 import type { LocalServer } from '../../services/local/local-server.ts';
 import { type LocalNatsServer, startNatsServer } from '../../services/local/nats-server.ts';
-import { findNatsServer } from '../../services/local/nats-server-source.ts';
+import { compareVersions, findNatsServer } from '../../services/local/nats-server-source.ts';
 import { startPostgres } from '../../services/local/postgres.ts';
 import { describeEnding } from '../../services/local/process.ts';
 
@@ -13,10 +13,12 @@ export interface ServerOutage {
 }
 
 /**
- * A server remembers its last 10,000 connections, about 16 MB (measured), and a soak makes half as many in an hour: its
+ * A server remembers its last 10,000 connections, about 20 MB (measured), and a soak makes half as many in an hour: its
  * memory would grow all the while, and hide what grows without end.
  */
 const CLOSED_CONNECTIONS_KEPT = 100;
+/** The setting is read from this version on; an older server does not start with it. */
+const CLOSED_CONNECTIONS_SINCE = '2.10.26';
 
 type Start = (port: number) => Promise<LocalServer & Pick<LocalNatsServer, 'systemUrl'>>;
 
@@ -52,7 +54,8 @@ export class SoakServer {
   static async nats(dataDir: string, onLost: (what: string) => void): Promise<SoakServer> {
     const log = pino({ level: 'silent' });
     const { path: binary, version } = await findNatsServer({ log });
-    const memory = version.startsWith('2.9.') ? {} : { closedConnectionsKept: CLOSED_CONNECTIONS_KEPT };
+    const isKnown = compareVersions(version, CLOSED_CONNECTIONS_SINCE) >= 0;
+    const memory = isKnown ? { closedConnectionsKept: CLOSED_CONNECTIONS_KEPT } : {};
     // With the system account, as for `npm start`; its password outlives the restarts.
     const account = { systemAccount: true, systemPassword: randomBytes(16).toString('hex') };
     const start: Start = (port) => startNatsServer({ binary, port, dataDir, log, ...account, ...memory });

@@ -11,7 +11,7 @@ export async function forkScript(
   setup: object,
   { isSilent }: { readonly isSilent: boolean } = { isSilent: false },
 ): Promise<ChildProcess> {
-  const execArgv = ['--import', import.meta.resolve('tsx')];
+  const execArgv = script.endsWith('.js') ? [] : ['--import', import.meta.resolve('tsx')];
   const stdio: StdioOptions = isSilent ? ['ignore', 'pipe', 'inherit', 'ipc'] : 'inherit';
   const child = fork(script, [JSON.stringify(setup)], { execArgv, stdio });
   child.stdout?.resume();

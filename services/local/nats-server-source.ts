@@ -143,7 +143,7 @@ async function isExecutable(path: string): Promise<boolean> {
   );
 }
 
-function compareVersions(left: string, right: string): number {
+export function compareVersions(left: string, right: string): number {
   return left.localeCompare(right, 'en', { numeric: true });
 }
 

@@ -24,7 +24,7 @@ export interface NatsServerOptions {
   readonly systemAccount?: boolean;
   /** The system account's, for a server that is started again under the eyes of its clients. @default a new one for each start */
   readonly systemPassword?: string;
-  /** What the server remembers of connections that ended; from 2.10 on. @default the server's own, 10,000 */
+  /** What the server remembers of connections that ended; from 2.10.26 on. @default the server's own, 10,000 */
   readonly closedConnectionsKept?: number;
 }
 

@@ -50,10 +50,12 @@ export class PruningHold {
       if (!isApart) this.#release();
     }
     this.#round.statements += 1;
-    if (this.#round.statements <= STATEMENTS_WITHOUT) return;
     if (!this.#round.isApart || nowMs < this.#retryAtMs) return;
-    if (this.#heldSinceMs === null) this.#send(TAKE, nowMs);
-    else if (nowMs - this.#heldSinceMs >= RENEW_AFTER_MS) this.#send(`COMMIT; ${TAKE}`, nowMs);
+    if (this.#heldSinceMs === null) {
+      if (this.#round.statements > STATEMENTS_WITHOUT) this.#send(TAKE, nowMs);
+    } else if (nowMs - this.#heldSinceMs >= RENEW_AFTER_MS) {
+      this.#send(`COMMIT; ${TAKE}`, nowMs);
+    }
   }
 
   /** It is done: another one may follow. */

@@ -136,6 +136,7 @@ export class Session {
     await raceAgainst(this.#client.end(), GOODBYE_LIMIT_MS, () => new Error('no goodbye')).catch(() => {});
     // Who lies dead in the network never hears the goodbye.
     (this.#client as unknown as { readonly connection: { readonly stream: Duplex } }).connection.stream.destroy();
+    if (this.#limitTimer !== null && this.#awaited === null) clearTimeout(this.#limitTimer);
   }
 
   async #send<Result>(answer: Promise<Result>): Promise<Result> {
