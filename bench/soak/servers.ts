@@ -13,8 +13,8 @@ export interface ServerOutage {
 }
 
 /**
- * A server remembers its last 10,000 connections, about 20 MB (measured), and a soak makes half as many in an hour: its
- * memory would grow all the while, and hide what grows without end.
+ * A server remembers its last 10,000 connections, about 20 MB (measured), and a soak makes fewer in an hour: its memory would
+ * grow all the while. What else it fills in that time is told of in docs/scaling.md.
  */
 const CLOSED_CONNECTIONS_KEPT = 100;
 /** The setting is read from this version on; an older server does not start with it. */
