@@ -130,7 +130,7 @@ describe('bench: what is told', () => {
     assert.match(page, /\| killed & gone \| 4 \| 2 \| 1 \| ≤ 1 \| 0 \| 1 \| 120 \/ 120 \| 0 \| 1 \|/);
     assert.match(page, /\| total \| 2 \| 36\.0 \|/);
     assert.doesNotMatch(page, /lastClaimToLastFirstTick/);
-    assert.match(page, /by itself.*: n 3, p50 20\.0, p90 30\.0, p99 30\.0, max 30\.0 ms/);
+    assert.match(page, /bare processes.*: n 3, p50 20\.0, p90 30\.0, p99 30\.0, max 30\.0 ms/);
     assert.match(page, /looked at every 2\.0 ms \(p50; p99 3\.0\)/);
   });
 
