@@ -20,7 +20,6 @@ export interface Watched {
 const SHORTEST_PAUSE_MS = 2;
 const LONGEST_PAUSE_MS = 6;
 const STATEMENT_LIMIT_MS = 5_000;
-const NEWS = 'fence-watch';
 /** Postgres plans a prepared statement anew five times before it keeps a plan. */
 const TIMES_UNTIL_PLANNED = 6;
 
@@ -54,10 +53,7 @@ export class FenceWatch implements FenceSeen {
       text: 'SELECT slot, worker FROM scaler.slot',
     });
     // Prepared and planned beforehand: the first look that counts must not be the slow one.
-    const text = newsText(watched.table, watched.after.slots);
-    for (let time = 0; time < TIMES_UNTIL_PLANNED; time += 1) {
-      await session.query({ name: NEWS, text, values: [[], 0, 0, [], []] });
-    }
+    for (let time = 0; time < TIMES_UNTIL_PLANNED; time += 1) await askNews(session, watched, [], new Map());
     return new FenceWatch(session, watched, new Map(rows.map(({ slot, worker }) => [slot, worker])));
   }
 
@@ -66,21 +62,17 @@ export class FenceWatch implements FenceSeen {
     await this.#done;
   }
 
-  async #look(session: Session, { table, after, heard }: Watched): Promise<void> {
-    const text = newsText(table, after.slots);
-    const moves = new Moves(after);
+  async #look(session: Session, watched: Watched): Promise<void> {
+    const moves = new Moves(watched.after);
     const claims = new Map<number, SeenClaim>();
     const awaited = new Set<number>();
     let lookedAtMs = performance.now();
     try {
       while (!this.#isStopping) {
         const askedAtMs = performance.now();
-        for (const slot of moves.since(heard())) awaited.add(slot);
+        for (const slot of moves.since(watched.heard())) awaited.add(slot);
         // Also when nothing is awaited, which costs next to nothing: a connection that has rested is slow to answer.
-        const slots = [...awaited];
-        const unticked = slots.filter((slot) => claims.has(slot));
-        const values = [slots, after.epoch, after.version, unticked, unticked.map((slot) => claims.get(slot)?.worker)];
-        const { rows } = await session.query<SeenClaim & { slot: number }>({ name: NEWS, text, values });
+        const rows = await askNews(session, watched, [...awaited], claims);
         const atMs = performance.now();
         this.gapsMs.push(atMs - lookedAtMs);
         lookedAtMs = atMs;
@@ -124,6 +116,23 @@ class Moves {
 function ownersOf(ring: Snapshot): (string | undefined)[] {
   const { workers, owners } = toAssignment(ring);
   return Array.from(owners, (owner) => workers[owner]);
+}
+
+/** Which of the slots were claimed since, or by another than is known, and which have all their rows ticked by now? */
+async function askNews(
+  session: Session,
+  { table, after }: Watched,
+  slots: readonly number[],
+  known: ReadonlyMap<number, SeenClaim>,
+): Promise<(SeenClaim & { readonly slot: number })[]> {
+  const unticked = slots.filter((slot) => known.has(slot));
+  const owners = unticked.map((slot) => known.get(slot)?.worker);
+  const { rows } = await session.query<SeenClaim & { slot: number }>({
+    name: 'fence-watch',
+    text: newsText(table, after.slots),
+    values: [slots, after.epoch, after.version, unticked, owners],
+  });
+  return rows;
 }
 
 /** slots[], epoch, version, claimed[], their workers[] → a row for each slot claimed by another than is known, or ticked. */

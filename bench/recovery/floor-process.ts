@@ -9,12 +9,12 @@ import pg from 'pg';
 import { CLAIM_TEXT, FENCE_SETTINGS, tickText } from '../../shared/postgres/fence-statements.ts';
 import { numberArray, numberTypes } from '../../shared/postgres/types.ts';
 import { decodeSnapshot, type Snapshot, sliceOf } from '../../shared/ring/snapshot.ts';
-import { ALIVE_SUBJECT, DONE_SUBJECT, type FloorSetup, TABLE, TOLD_SUBJECT } from './floor-setup.ts';
+import { ALIVE_SUBJECT, DONE_SUBJECT, type FloorSetup, TOLD_SUBJECT } from './floor-setup.ts';
 
 const setup: FloorSetup = JSON.parse(process.argv[2] ?? '');
 const { worker } = setup;
 const claim = { name: 'claim', text: CLAIM_TEXT };
-const tick = { name: 'tick', text: tickText(TABLE, setup.slots) };
+const tick = { name: 'tick', text: tickText(setup.table, setup.slots) };
 const encoder = new TextEncoder();
 const ids = Array.from({ length: setup.rows }, () => randomUUID());
 

@@ -1,5 +1,5 @@
 /** What the bare processes and who forks them must both know; apart, so that the bare ones load nothing else. */
-import { parseTableNames } from '../../shared/postgres/table.ts';
+import type { TableNames } from '../../shared/postgres/table.ts';
 
 /** What one process is told at its start. */
 export interface FloorSetup {
@@ -11,6 +11,7 @@ export interface FloorSetup {
   /** Which of the others, and of how many. */
   readonly index: number;
   readonly others: number;
+  readonly table: TableNames;
   /** The table's number of slots. */
   readonly slots: number;
   /** How many ids it logs each second. */
@@ -21,9 +22,3 @@ export interface FloorSetup {
 export const TOLD_SUBJECT = 'floor.told';
 export const ALIVE_SUBJECT = 'floor.alive';
 export const DONE_SUBJECT = 'floor.done';
-export const TABLE = parseTableNames({
-  table: 'public.work_items',
-  idColumn: 'id',
-  valueColumn: 'value',
-  workerColumn: 'currentworker',
-});

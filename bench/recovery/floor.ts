@@ -5,14 +5,14 @@ import { type Servers, startServers } from '../../services/local/servers.ts';
 import { connectNats, type NatsLink } from '../../shared/nats/connection.ts';
 import { adoptTable } from '../../shared/postgres/adoption.ts';
 import { addRows } from '../../shared/postgres/rows.ts';
-import { quoteTable } from '../../shared/postgres/table.ts';
+import { parseTableNames, quoteTable, type TableNames } from '../../shared/postgres/table.ts';
 import { assign } from '../../shared/ring/assignment.ts';
 import { encodeSnapshot, makeSnapshot } from '../../shared/ring/snapshot.ts';
 import { connect as connectToPostgres, SILENT } from '../support/bench-postgres.ts';
 import { compiled } from '../support/compiled-services.ts';
 import { forkScript, stopForked } from '../support/forked-process.ts';
 import { readLocalOptions } from './fleet.ts';
-import { ALIVE_SUBJECT, DONE_SUBJECT, type FloorSetup, TABLE, TOLD_SUBJECT } from './floor-setup.ts';
+import { ALIVE_SUBJECT, DONE_SUBJECT, type FloorSetup, TOLD_SUBJECT } from './floor-setup.ts';
 
 const SLOTS = 4_096;
 const PHASES_MS = 800;
@@ -37,15 +37,16 @@ export async function measureFloor(
   try {
     const options = readLocalOptions({ workers, coordinators: 1, rows });
     const { nats, postgres } = await startServers(servers, { options, data, log: SILENT });
-    await makeTable(postgres.url, rows);
+    const table = parseTableNames(options);
+    await makeTable(postgres.url, { table, rows });
     const link = await connectNats({ servers: [nats.url], name: 'bench', prefix: '' }, { log: SILENT });
     const manager = await link.connection.jetstreamManager();
     await manager.streams.add({ name: 'FLOOR', subjects: [`${ALIVE_SUBJECT}.*`], max_msgs_per_subject: 1 });
-    const script = await compiled('bench/recovery/tsconfig.floor.json', 'bench/recovery/floor-process.js');
+    const script = await compiled('bench/recovery/floor-process.js');
     const others = workers - 1;
     for (let index = 0; index < others && !signal.aborted; index += STARTED_AT_ONCE) {
       const some = Array.from({ length: Math.min(STARTED_AT_ONCE, others - index) }, (_, offset) =>
-        makeSetup(index + offset, { others, rows, natsUrl: nats.url, databaseUrl: postgres.url }),
+        makeSetup(index + offset, { others, table, rows, natsUrl: nats.url, databaseUrl: postgres.url }),
       );
       children.push(...(await Promise.all(some.map((setup) => forkScript(script, setup, { isSilent: true })))));
     }
@@ -67,17 +68,20 @@ export async function measureFloor(
   }
 }
 
-async function makeTable(databaseUrl: string, rows: number): Promise<void> {
+async function makeTable(
+  databaseUrl: string,
+  { table, rows }: { readonly table: TableNames; readonly rows: number },
+): Promise<void> {
   const link = await connectToPostgres(databaseUrl, 'bench');
-  await adoptTable(link, { names: TABLE, slots: SLOTS, log: SILENT });
-  await addRows(link, TABLE, rows);
-  await link.query('bench', { text: `ANALYZE scaler.slot, ${quoteTable(TABLE)}` });
+  await adoptTable(link, { names: table, slots: SLOTS, log: SILENT });
+  await addRows(link, table, rows);
+  await link.query('bench', { text: `ANALYZE scaler.slot, ${quoteTable(table)}` });
   await link.close();
 }
 
 function makeSetup(
   index: number,
-  around: Pick<FloorSetup, 'others' | 'natsUrl' | 'databaseUrl'> & { readonly rows: number },
+  around: Pick<FloorSetup, 'others' | 'table' | 'natsUrl' | 'databaseUrl'> & { readonly rows: number },
 ): FloorSetup {
   const { others } = around;
   return {

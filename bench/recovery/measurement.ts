@@ -42,12 +42,16 @@ export async function measureOnce(fleet: Fleet, event: RecoveryEvent, victim: st
   const { newest } = fleet;
   if (newest === null) throw new Error('expected a fleet that has settled, got one without a ring');
   const audit = new AuditLog(isUneven);
+  audit.add(await fleet.inspection.sampleRows());
   const fromSnapshot = fleet.snapshots.length;
   const heard = () => fleet.snapshots.slice(fromSnapshot).map(({ snapshot }) => snapshot);
   const watch = await FenceWatch.start(fleet.postgres, { table: fleet.table, after: newest, heard });
-  const { strike, summary, answered, handover } = await strikeUnder(watch, { fleet, event, victim, audit }).finally(
-    () => watch.stop(),
-  );
+  const { strike, summary, answered, handover } = await strikeUnder(watch, {
+    fleet,
+    event,
+    victim,
+    fromSnapshot,
+  }).finally(() => watch.stop());
   const rings = heard().map(({ moved }) => moved);
   await event.aftermath?.(fleet, victim, strike);
   audit.add(await fleet.inspection.sampleRows());
@@ -76,13 +80,11 @@ async function strikeUnder(
     readonly fleet: Fleet;
     readonly event: RecoveryEvent;
     readonly victim: string;
-    readonly audit: AuditLog;
+    readonly fromSnapshot: number;
   },
 ) {
-  const { fleet, event, victim, audit } = around;
+  const { fleet, event, victim, fromSnapshot } = around;
   const fromLine = fleet.lines.length;
-  const fromSnapshot = fleet.snapshots.length;
-  audit.add(await fleet.inspection.sampleRows());
   // To read every row took the processor from the workers: what they had to put off is not the fault's.
   await delay(BREATH_MS);
   const strike = await event.strike(fleet, victim);

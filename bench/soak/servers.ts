@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { pino } from 'pino';
 import type { LocalServer } from '../../services/local/local-server.ts';
 import { type LocalNatsServer, startNatsServer } from '../../services/local/nats-server.ts';
-import { compareVersions, findNatsServer } from '../../services/local/nats-server-source.ts';
+import { findNatsServer } from '../../services/local/nats-server-source.ts';
 import { startPostgres } from '../../services/local/postgres.ts';
 import { describeEnding } from '../../services/local/process.ts';
 
@@ -11,14 +11,6 @@ export interface ServerOutage {
   /** Over when it is to be started again. */
   readonly rest: () => Promise<void>;
 }
-
-/**
- * A server remembers its last 10,000 connections, about 20 MB (measured), and a soak makes fewer in an hour: its memory would
- * grow all the while. What else it fills in that time is told of in docs/scaling.md.
- */
-const CLOSED_CONNECTIONS_KEPT = 100;
-/** The setting is read from this version on; an older server does not start with it. */
-const CLOSED_CONNECTIONS_SINCE = '2.10.26';
 
 type Start = (port: number) => Promise<LocalServer & Pick<LocalNatsServer, 'systemUrl'>>;
 
@@ -53,12 +45,10 @@ export class SoakServer {
   /** `onLost` is told of an end that nobody asked for. */
   static async nats(dataDir: string, onLost: (what: string) => void): Promise<SoakServer> {
     const log = pino({ level: 'silent' });
-    const { path: binary, version } = await findNatsServer({ log });
-    const isKnown = compareVersions(version, CLOSED_CONNECTIONS_SINCE) >= 0;
-    const memory = isKnown ? { closedConnectionsKept: CLOSED_CONNECTIONS_KEPT } : {};
+    const { path: binary } = await findNatsServer({ log });
     // With the system account, as for `npm start`; its password outlives the restarts.
     const account = { systemAccount: true, systemPassword: randomBytes(16).toString('hex') };
-    const start: Start = (port) => startNatsServer({ binary, port, dataDir, log, ...account, ...memory });
+    const start: Start = (port) => startNatsServer({ binary, port, dataDir, log, ...account });
     return new SoakServer({ name: 'nats', start, first: await start(0), onLost });
   }
 

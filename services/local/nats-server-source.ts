@@ -143,7 +143,7 @@ async function isExecutable(path: string): Promise<boolean> {
   );
 }
 
-export function compareVersions(left: string, right: string): number {
+function compareVersions(left: string, right: string): number {
   return left.localeCompare(right, 'en', { numeric: true });
 }
 

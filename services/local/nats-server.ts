@@ -24,8 +24,6 @@ export interface NatsServerOptions {
   readonly systemAccount?: boolean;
   /** The system account's, for a server that is started again under the eyes of its clients. @default a new one for each start */
   readonly systemPassword?: string;
-  /** What the server remembers of connections that ended; from 2.10.26 on. @default the server's own, 10,000 */
-  readonly closedConnectionsKept?: number;
 }
 
 export interface LocalNatsServer extends LocalServer {
@@ -80,7 +78,7 @@ export async function startNatsServer(options: NatsServerOptions): Promise<Local
 
 /** Configuration files of NATS may be JSON. */
 function makeConfig(options: NatsServerOptions, systemPassword: string | null): string {
-  const { port, dataDir, closedConnectionsKept } = options;
+  const { port, dataDir } = options;
   const accounts = {
     APP: { jetstream: 'enabled', users: [{ user: 'app', password: randomBytes(16).toString('hex') }] },
     SYSTEM: { users: [{ user: 'system', password: systemPassword }] },
@@ -91,7 +89,6 @@ function makeConfig(options: NatsServerOptions, systemPassword: string | null): 
     server_name: 'notifi-scaler-local',
     jetstream: { store_dir: dataDir },
     ports_file_dir: join(dataDir, 'ports'),
-    ...(closedConnectionsKept !== undefined && { max_closed_clients: closedConnectionsKept }),
     ...(systemPassword !== null && { accounts, system_account: 'SYSTEM', no_auth_user: 'app' }),
   });
 }

@@ -129,9 +129,8 @@ export function loseSlots(
   state: SliceState,
   lost: readonly number[],
 ): SliceStep & { readonly disputed: readonly number[] } {
-  const lostSet = new Set(lost);
-  const lingering = state.lingering.filter((slot) => !lostSet.has(slot));
-  const disputed = state.slots.filter((slot) => lostSet.has(slot));
+  const lingering = without(state.lingering, lost);
+  const disputed = within(state.slots, lost);
   const contested = mergeSlots(state.contested, disputed);
   const mayReclaim = disputed.length > 0 && state.applied !== null && state.applying === null && !state.reclaiming;
   if (!mayReclaim || state.applied === null) return { ...unchanged({ ...state, lingering, contested }), disputed };
