@@ -12,6 +12,8 @@ export interface AuditedOptions {
   /** Servers of its own, to be stopped at will. @default those that all tests share */
   readonly natsUrl?: string;
   readonly postgresUrl?: string;
+  /** The checkout whose services run. @default this one */
+  readonly from?: string;
 }
 
 /** The ways of one process to the servers. */
@@ -38,15 +40,25 @@ export class AuditedSystem {
   /** Resolves when all workers share the rows evenly. */
   static async start(options: AuditedOptions): Promise<AuditedSystem> {
     const system = await TestSystem.start(options);
-    const leader = system.coordinator('coordinator-1');
+    const leader = system.start('coordinator', 'coordinator-1', options.from);
     const auditor = await TableAuditor.open(system.databaseUrl, AbortSignal.timeout(60_000));
     const audited = new AuditedSystem(system, auditor, options.rows);
     audited.coordinators.set('coordinator-1', leader);
-    for (let number = 2; number <= options.coordinators; number += 1) audited.addCoordinator(`coordinator-${number}`);
-    for (let number = 1; number <= options.workers; number += 1) audited.addWorker(`worker-${number}`);
+    for (let number = 2; number <= options.coordinators; number += 1) {
+      audited.add('coordinator', `coordinator-${number}`, options.from);
+    }
+    for (let number = 1; number <= options.workers; number += 1)
+      audited.add('worker', `worker-${number}`, options.from);
     await auditor.addRows(options.rows);
     await audited.shared();
     return audited;
+  }
+
+  /** `root`: the checkout whose service runs. @default this one */
+  add(service: 'coordinator' | 'worker', id: string, root?: string): ServiceProcess {
+    const started = this.system.start(service, id, root);
+    (service === 'worker' ? this.workers : this.coordinators).set(id, started);
+    return started;
   }
 
   addWorker(id: string, environment: Readonly<Record<string, string>> = {}): ServiceProcess {

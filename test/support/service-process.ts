@@ -22,9 +22,15 @@ export class ServiceProcess {
   #onLine: (() => void)[] = [];
   #isOver = false;
 
-  constructor(script: string, args: readonly string[], environment: Readonly<Record<string, string>>) {
+  /** `root`: the checkout that the script is taken from. @default this one */
+  constructor(
+    script: string,
+    args: readonly string[],
+    environment: Readonly<Record<string, string>>,
+    root: string = ROOT,
+  ) {
     this.#child = spawn(process.execPath, ['--import', 'tsx', script, ...args], {
-      cwd: ROOT,
+      cwd: root,
       env: { PATH: process.env.PATH, HOME: process.env.HOME, LOG_FORMAT: 'json', ...environment },
       stdio: ['ignore', 'pipe', 'pipe'],
     });

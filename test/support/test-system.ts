@@ -52,6 +52,11 @@ export class TestSystem {
     return this.#start('services/worker/main.ts', ['--worker-id', id, ...args], environment);
   }
 
+  /** `root`: the checkout whose service runs, such as a former version's. @default this one */
+  start(service: 'coordinator' | 'worker', id: string, root?: string): ServiceProcess {
+    return this.#start(`services/${service}/main.ts`, [`--${service}-id`, id], {}, root);
+  }
+
   /** Runs a command to its end. */
   async cli(
     ...args: readonly string[]
@@ -82,8 +87,8 @@ export class TestSystem {
     await this.#dropDatabase();
   }
 
-  #start(script: string, args: readonly string[], environment: Environment = {}): ServiceProcess {
-    const started = new ServiceProcess(script, args, { ...this.environment, ...environment });
+  #start(script: string, args: readonly string[], environment: Environment = {}, root?: string): ServiceProcess {
+    const started = new ServiceProcess(script, args, { ...this.environment, ...environment }, root);
     this.#processes.push(started);
     return started;
   }
