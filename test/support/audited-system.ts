@@ -5,6 +5,9 @@ import { TableAuditor } from './table-auditor.ts';
 import { TcpProxy } from './tcp-proxy.ts';
 import { TestSystem } from './test-system.ts';
 
+/** Longer than any test that audits. */
+const AUDIT_LIMIT_MS = 300_000;
+
 export interface AuditedOptions {
   readonly rows: number;
   readonly workers: number;
@@ -41,7 +44,7 @@ export class AuditedSystem {
   static async start(options: AuditedOptions): Promise<AuditedSystem> {
     const system = await TestSystem.start(options);
     const leader = system.start('coordinator', 'coordinator-1', options.from);
-    const auditor = await TableAuditor.open(system.databaseUrl, AbortSignal.timeout(60_000));
+    const auditor = await TableAuditor.open(system.databaseUrl, AbortSignal.timeout(AUDIT_LIMIT_MS));
     const audited = new AuditedSystem(system, auditor, options.rows);
     audited.coordinators.set('coordinator-1', leader);
     for (let number = 2; number <= options.coordinators; number += 1) {
