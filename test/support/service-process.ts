@@ -12,6 +12,13 @@ export interface LogLine {
   readonly [field: string]: unknown;
 }
 
+const running = new Set<ChildProcess>();
+// A test process that the runner's time limit ends runs no hooks: its services must not outlive it.
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+process.once('SIGTERM', () => process.exit(143));
+
 /** A real process of one of the services, with the log lines it has written so far. */
 export class ServiceProcess {
   readonly lines: LogLine[] = [];
@@ -34,11 +41,13 @@ export class ServiceProcess {
       env: { PATH: process.env.PATH, HOME: process.env.HOME, LOG_FORMAT: 'json', ...environment },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
+    running.add(this.#child);
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       if (stream !== null) createInterface({ input: stream }).on('line', (line) => this.#take(line));
     }
     this.#exit = once(this.#child, 'close').then(([code, signal]) => {
       this.#isOver = true;
+      running.delete(this.#child);
       this.#tell();
       return { code, signal };
     });
