@@ -119,14 +119,15 @@ postgres://{{ include "notifi.name" . }}-postgres:5432/{{ .Values.postgres.datab
   valueFrom: { secretKeyRef: { name: {{ include "notifi.postgresSecret" $root }}, key: username } }
 - name: PGPASSWORD
   valueFrom: { secretKeyRef: { name: {{ include "notifi.postgresSecret" $root }}, key: password } }
+# A dollar is doubled in these, because the kubelet reads $( and $$ as signs of its own.
 - name: TABLE
-  value: {{ $root.Values.config.table | quote }}
+  value: {{ $root.Values.config.table | replace "$" "$$" | quote }}
 - name: ID_COLUMN
-  value: {{ $root.Values.config.idColumn | quote }}
+  value: {{ $root.Values.config.idColumn | replace "$" "$$" | quote }}
 - name: VALUE_COLUMN
-  value: {{ $root.Values.config.valueColumn | quote }}
+  value: {{ $root.Values.config.valueColumn | replace "$" "$$" | quote }}
 - name: WORKER_COLUMN
-  value: {{ $root.Values.config.workerColumn | quote }}
+  value: {{ $root.Values.config.workerColumn | replace "$" "$$" | quote }}
 - name: LEASE_TTL_MS
   value: {{ $root.Values.config.leaseTtlMs | int64 | quote }}
 - name: HEARTBEAT_MS
@@ -233,4 +234,26 @@ readinessProbe:
     matchLabels: { app.kubernetes.io/instance: {{ .root.Release.Name }} }
     matchExpressions:
       - { key: app.kubernetes.io/component, operator: In, values: [{{ join ", " .components }}] }
+{{- end }}
+
+{{- /*
+A name in the quotes of SQL. The rule is the services' own, parseTableNames in shared/postgres/table.ts: A to Z in a plain name
+become lower case, every other name is taken as it stands. test/chart/table-names.test.ts compares the two.
+*/ -}}
+{{- define "notifi.sqlName" -}}
+{{- $name := . -}}
+{{- if regexMatch `^[A-Za-z_\x{80}-\x{10ffff}][A-Za-z0-9_$\x{80}-\x{10ffff}]*$` $name -}}
+{{- range splitList "" "ABCDEFGHIJKLMNOPQRSTUVWXYZ" }}{{ $name = replace . (lower .) $name }}{{ end -}}
+{{- end -}}
+{{- if hasPrefix `"` $name }}{{ $name }}{{ else }}"{{ $name }}"{{ end -}}
+{{- end }}
+
+{{- define "notifi.sqlSchema" -}}
+{{- $parts := regexFindAll `"(?:[^"]|"")+"|[^".]+` .Values.config.table -1 -}}
+{{- if eq (len $parts) 1 }}"public"{{ else }}{{ include "notifi.sqlName" (first $parts) }}{{ end -}}
+{{- end }}
+
+{{- define "notifi.sqlTable" -}}
+{{- $parts := regexFindAll `"(?:[^"]|"")+"|[^".]+` .Values.config.table -1 -}}
+{{ include "notifi.sqlSchema" . }}.{{ include "notifi.sqlName" (last $parts) }}
 {{- end }}

@@ -15,7 +15,7 @@ import {
 } from './privileges.ts';
 import type { Session } from './session.ts';
 import { describeTable, quoteName, TableError, type TableNames } from './table.ts';
-import { findMisfit, readTableShape, type TableShape } from './table-shape.ts';
+import { findMisfit, findSimilarTable, readTableShape, type TableShape } from './table-shape.ts';
 
 /** What was settled when the table was adopted. */
 export interface Adoption {
@@ -101,7 +101,8 @@ async function adoptLocked(session: Session, { names, slots, log }: AdoptionRequ
   const before = (await hasRelation(ask, 'scaler', 'adoption')) ? await readOrRefuse(ask, names) : null;
   if (before !== null) requireSameTable(before, names);
   const shape = await readTableShape(session, names);
-  const misfit = shape === null ? null : findMisfit(shape, names);
+  const similar = shape === null && before === null ? await findSimilarTable(session, names) : null;
+  const misfit = shape === null ? similar : findMisfit(shape, names);
   if (misfit !== null) throw misfit;
   const settled = before?.slots ?? slots;
   if (settled !== slots) {

@@ -1,5 +1,5 @@
 import type { Session } from './session.ts';
-import { describeTable, TableError, type TableNames } from './table.ts';
+import { describeTable, quoteName, quoteTable, TableError, type TableNames } from './table.ts';
 
 /** What the catalog says of the table. */
 export interface TableShape {
@@ -10,6 +10,7 @@ export interface TableShape {
   readonly hasRelatives: boolean;
   readonly owner: string;
   readonly isOwned: boolean;
+  /** Those asked for, and those whose names differ from them only in capital letters. */
   readonly columns: readonly ColumnShape[];
   /** Is there a unique index, valid, not partial, immediate, on the id column alone? */
   readonly isIdUnique: boolean;
@@ -52,7 +53,8 @@ SELECT c.oid::bigint AS oid, c.relkind AS kind, c.relpersistence = 't' AS "isTem
   pg_get_userbyid(c.relowner) AS owner, pg_has_role(c.relowner, 'USAGE') AS "isOwned",
   (SELECT coalesce(json_agg(json_build_object('name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),
       'isNotNull', a.attnotnull, 'isGenerated', a.attgenerated <> '')), '[]')
-    FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = ANY ($4) AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
+    FROM pg_attribute a WHERE a.attrelid = c.oid AND (a.attname = ANY ($4) OR lower(a.attname)::name = ANY ($4))
+      AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
   EXISTS (SELECT 1 FROM pg_index x JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $3
     WHERE x.indrelid = c.oid AND x.indisunique AND x.indisvalid AND x.indimmediate AND x.indpred IS NULL
       AND x.indnkeyatts = 1 AND x.indkey[0] = a.attnum) AS "isIdUnique",
@@ -65,6 +67,25 @@ SELECT c.oid::bigint AS oid, c.relkind AS kind, c.relpersistence = 't' AS "isTem
     ORDER BY 1) AS "hotBreakers"
 FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
 WHERE s.nspname = $1 AND c.relname = $2`;
+
+/**
+ * For a table that does not exist and would be made: is there one whose name differs only in capital letters? Rows would
+ * stay in that one, and the new one would stay empty.
+ */
+export async function findSimilarTable(session: Session, names: TableNames): Promise<TableError | null> {
+  const { rows } = await session.query<{ name: string }>({
+    text: `SELECT c.relname AS name FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
+      WHERE s.nspname = $1 AND lower(c.relname)::name = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY 1 LIMIT 1`,
+    values: [names.schema, names.table],
+  });
+  if (rows[0] === undefined) return null;
+  const similar = quoteTable({ ...names, table: rows[0].name });
+  const advice = `give --table '${similar}', or create ${quoteTable(names)} yourself if another table is meant`;
+  return new TableError(
+    'similar-table',
+    `expected a table ${describeTable(names)}, there is none, but there is ${similar}; ${advice}`,
+  );
+}
 
 /** Pure. @returns the first thing that does not fit, or null. */
 export function findMisfit(shape: TableShape, names: TableNames): TableError | null {
@@ -96,7 +117,11 @@ function misfitColumns(shape: TableShape, names: TableNames): TableError | null 
   for (const [name, flag, type, fits] of wanted) {
     const column = shape.columns.find((column) => column.name === name);
     if (column === undefined) {
-      const advice = `give the right ${flag}, or run: ALTER TABLE ${place} ADD COLUMN ${name} ${type}`;
+      const similar = shape.columns.find((column) => column.name.toLowerCase() === name);
+      const advice =
+        similar === undefined
+          ? `give the right ${flag}, or run: ALTER TABLE ${quoteTable(names)} ADD COLUMN ${quoteName(name)} ${type}`
+          : `there is ${quoteName(similar.name)}: give ${flag} '${quoteName(similar.name)}', with the double quotes`;
       return new TableError(
         'missing-column',
         `expected ${place} to have a column ${name} of type ${type}, it has none; ${advice}`,
@@ -114,7 +139,7 @@ function misfitColumns(shape: TableShape, names: TableNames): TableError | null 
   const isNotNull = shape.columns.find(({ name }) => name === names.id)?.isNotNull === true;
   if (shape.isIdUnique && isNotNull) return null;
   const lacks = shape.isIdUnique ? 'it may be NULL' : 'nothing keeps it unique';
-  const advice = `run: ALTER TABLE ${place} ADD PRIMARY KEY (${names.id})`;
+  const advice = `run: ALTER TABLE ${quoteTable(names)} ADD PRIMARY KEY (${quoteName(names.id)})`;
   const expected = `expected column ${names.id} of ${place} to be a primary key, or unique and NOT NULL`;
   return new TableError('no-primary-key', `${expected}, but ${lacks}; ${advice}`);
 }

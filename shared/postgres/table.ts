@@ -13,6 +13,7 @@ export type TableErrorCode =
   | 'bad-name'
   | 'bad-slots'
   | 'missing-schema'
+  | 'similar-table'
   | 'not-a-table'
   | 'missing-column'
   | 'wrong-column-type'
@@ -37,11 +38,15 @@ const DEFAULT_SCHEMA = 'public';
 const PART = '"(?:[^"\\0]|"")+"|[^".\\0]+';
 const TABLE_PATTERN = new RegExp(`^(?:(${PART})\\.)?(${PART})$`);
 const COLUMN_PATTERN = /^(?:"(?:[^"\0]|"")+"|[^"\0]+)$/;
-const PLAIN_PATTERN = /^[\p{L}_][\p{L}\p{N}_$]*$/u;
+/** What SQL takes for a name without quotes. */
+const PLAIN_PATTERN = /^[A-Za-z_\u{80}-\u{10ffff}][\w$\u{80}-\u{10ffff}]*$/u;
+/** Every table has these columns already. */
+const SYSTEM_COLUMNS = ['tableoid', 'ctid', 'xmin', 'xmax', 'cmin', 'cmax'];
 
 /**
- * Reads names as SQL does: plain ones are folded to lower case (`currentWorker` is the column `currentworker`), quoted ones
- * are taken as they stand. Without a schema: `public`.
+ * Reads names as SQL does: A to Z in plain names become lower case (`currentWorker` is the column `currentworker`), quoted
+ * names are taken as they stand. Beyond SQL, a name that is neither, such as `work items`, is taken as it stands too.
+ * Without a schema: `public`. The chart has the same rule in helm/templates/_helpers.tpl; a test compares the two.
  * @throws {TableError} `bad-name`.
  */
 export function parseTableNames(options: {
@@ -66,6 +71,10 @@ export function parseTableNames(options: {
     worker: worker!,
   };
   const columns = [names.id, names.value, names.worker];
+  const system = columns.find((column) => SYSTEM_COLUMNS.includes(column));
+  if (system !== undefined) {
+    throw new TableError('bad-name', `expected a column of your own, got ${system}, which is one of Postgres itself`);
+  }
   if (new Set(columns).size === columns.length) return names;
   throw new TableError(
     'bad-name',
@@ -82,7 +91,7 @@ function readName(text: string): string {
   const name = text.startsWith('"')
     ? text.slice(1, -1).replaceAll('""', '"')
     : PLAIN_PATTERN.test(text)
-      ? text.toLowerCase()
+      ? text.replace(/[A-Z]/g, (letter) => letter.toLowerCase())
       : text;
   if (Buffer.byteLength(name) <= LONGEST_NAME) return name;
   throw new TableError('bad-name', `expected a name of at most ${LONGEST_NAME} bytes, got ${JSON.stringify(name)}`);

@@ -323,7 +323,19 @@ describe('a table that does not fit', () => {
       'no worker',
       'CREATE TABLE public.work_items (id uuid PRIMARY KEY, value int)',
       'missing-column',
-      /ADD COLUMN currentworker text/,
+      /run: ALTER TABLE "public"."work_items" ADD COLUMN "currentworker" text/,
+    ],
+    [
+      'a worker column in mixed case',
+      'CREATE TABLE public.work_items (id uuid PRIMARY KEY, value int, "currentWorker" text)',
+      'missing-column',
+      /there is "currentWorker": give --worker-column '"currentWorker"'/,
+    ],
+    [
+      'a table in mixed case',
+      'CREATE TABLE public."Work_Items" (id uuid PRIMARY KEY, value int, currentworker text)',
+      'similar-table',
+      /there is "public"."Work_Items"; give --table '"public"."Work_Items"'/,
     ],
     [
       'a text id',
@@ -382,6 +394,12 @@ describe('a table that does not fit', () => {
   test('a unique index on an id that is never NULL will do', async () => {
     await admin.query('CREATE TABLE public.work_items (id uuid NOT NULL UNIQUE, value int, currentworker varchar)');
     assert.deepEqual(await adopt(), { slots: 16 });
+  });
+
+  test('a table in mixed case is adopted by its quoted name, also beside one in lower case', async () => {
+    await admin.query(`${MAKE_PLAIN}; ${MAKE_PLAIN.replace('work_items', '"Work_Items"')}`);
+    await adopt(16, { ...NAMES, table: 'Work_Items' });
+    assert.deepEqual(await readAdoption(link, { ...NAMES, table: 'Work_Items' }), { slots: 16 });
   });
 
   test('a second table in the same database is refused, to coordinators and workers', async () => {

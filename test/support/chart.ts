@@ -42,13 +42,30 @@ export interface Pod {
 /** The manifests as one text. @throws with helm's own words, the name of a refused value among them. */
 export function renderText(values: readonly string[], release = 'r'): string {
   const settings = values.flatMap((value) => ['--set', value]);
-  const args = ['template', release, CHART, '--kube-version', '1.30', ...settings];
-  return execFileSync('helm', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+  return runTemplate(release, settings);
 }
 
 export function render(values: readonly string[] = [], release = 'r'): KubernetesObject[] {
-  const documents = parseAllDocuments(renderText(values, release));
-  return documents.map((document) => document.toJS() as KubernetesObject | null).filter((object) => object !== null);
+  return parseObjects(renderText(values, release));
+}
+
+/** With a values file: its texts may hold what has a meaning of its own in `--set`. */
+export function renderValues(values: object): KubernetesObject[] {
+  // Characters that JSON leaves as they are, and that YAML refuses or reads as ends of lines.
+  const text = JSON.stringify(values).replace(/[\u007f-\u009f\u2028\u2029]/g, (found) => {
+    return `\\u${found.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  });
+  return parseObjects(runTemplate('r', ['--values', '-'], text));
+}
+
+function runTemplate(release: string, settings: readonly string[], input = ''): string {
+  const args = ['template', release, CHART, '--kube-version', '1.30', ...settings];
+  return execFileSync('helm', args, { encoding: 'utf8', input, stdio: 'pipe' });
+}
+
+function parseObjects(text: string): KubernetesObject[] {
+  const documents = parseAllDocuments(text).map((document) => document.toJS() as KubernetesObject | null);
+  return documents.filter((object) => object !== null);
 }
 
 export function findObject(objects: readonly KubernetesObject[], kind: string, name: string): KubernetesObject {

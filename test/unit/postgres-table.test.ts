@@ -3,35 +3,29 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { changeTriggerStatements } from '../../shared/postgres/change-triggers.ts';
 import { parseTableNames, quoteTable, slotExpression, TableError } from '../../shared/postgres/table.ts';
+import { ACCEPTED, REFUSED, withDefaults } from '../support/table-names.ts';
 
 const DEFAULTS = { table: 'public.work_items', idColumn: 'id', valueColumn: 'value', workerColumn: 'currentworker' };
 const parse = (change: Partial<typeof DEFAULTS> = {}) => parseTableNames({ ...DEFAULTS, ...change });
 
 describe('names of tables and columns', () => {
-  test('are read as SQL reads them: plain ones in lower case, quoted ones as they stand', () => {
-    assert.deepEqual(parse(), {
-      schema: 'public',
-      table: 'work_items',
-      id: 'id',
-      value: 'value',
-      worker: 'currentworker',
+  for (const [what, { given, names }] of Object.entries(ACCEPTED)) {
+    test(`are read as SQL reads them: ${what}`, () => {
+      assert.deepEqual(parseTableNames(given), names);
     });
-    assert.equal(parse({ workerColumn: 'currentWorker' }).worker, 'currentworker');
-    assert.equal(parse({ workerColumn: '"currentWorker"' }).worker, 'currentWorker');
-    assert.deepEqual([parse({ table: 'Work' }).schema, parse({ table: 'Work' }).table], ['public', 'work']);
-    assert.deepEqual([parse({ table: '"A.b"."c""d"' }).schema, parse({ table: '"A.b"."c""d"' }).table], ['A.b', 'c"d']);
-  });
+  }
 
   test('that are none are refused with what was expected', () => {
-    for (const table of ['', '.', 'a.', '.a', 'a.b.c', '"a', 'a"b', '""', 'a\0b', 'x'.repeat(64)]) {
+    for (const wrong of [...REFUSED, { table: 'a\0b' }]) {
       assert.throws(
-        () => parse({ table }),
-        (error) => error instanceof TableError && error.code === 'bad-name',
-        table,
+        () => parseTableNames(withDefaults(wrong)),
+        (error) => error instanceof TableError && error.code === 'bad-name' && /^expected/.test(error.message),
+        JSON.stringify(wrong),
       );
     }
     assert.throws(() => parse({ idColumn: '' }), /expected a column's name/);
-    assert.throws(() => parse({ idColumn: 'value' }), /three different columns/);
+    assert.throws(() => parse({ idColumn: 'Value' }), /three different columns/);
+    assert.throws(() => parse({ idColumn: 'Xmin' }), /xmin, which is one of Postgres itself/);
   });
 
   test('survive quoting, whatever they hold', () => {
