@@ -1,9 +1,5 @@
-import { makeLogger } from '../../shared/log/logger.ts';
-import { optionsOrExit } from '../../shared/options/program.ts';
-import { runService } from '../../shared/process/run-service.ts';
-import { runCoordinator } from './coordinator.ts';
-import { coordinatorProgram } from './options.ts';
+import { onLeaveSignal } from '../../shared/process/leave-signal.ts';
 
-const options = await optionsOrExit(coordinatorProgram);
-const log = makeLogger({ level: options.logLevel, base: { coordinator: options.coordinatorId } });
-await runService(log, (leave) => runCoordinator(options, log, leave));
+// Everything else takes most of a second to load. Nothing has begun in that time, so a signal ends the process at once.
+onLeaveSignal({ ask: () => process.exit(0), force: () => {} });
+await import('./start.ts');

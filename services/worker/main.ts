@@ -1,9 +1,5 @@
-import { makeLogger } from '../../shared/log/logger.ts';
-import { optionsOrExit } from '../../shared/options/program.ts';
-import { runService } from '../../shared/process/run-service.ts';
-import { workerProgram } from './options.ts';
-import { runWorker } from './worker.ts';
+import { onLeaveSignal } from '../../shared/process/leave-signal.ts';
 
-const options = await optionsOrExit(workerProgram);
-const log = makeLogger({ level: options.logLevel, base: { worker: options.workerId } });
-await runService(log, (leave) => runWorker(options, log, leave));
+// Everything else takes most of a second to load. Nothing has begun in that time, so a signal ends the process at once.
+onLeaveSignal({ ask: () => process.exit(0), force: () => {} });
+await import('./start.ts');

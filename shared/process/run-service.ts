@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { onLeaveSignal } from './leave-signal.ts';
 
 /** How a service ended: 0, as asked; 1, it cannot go on, and `reason` says what to do. */
 export interface EndOfService {
@@ -10,18 +11,18 @@ export interface EndOfService {
 const PLAIN_CODES = new Set(['EADDRINUSE']);
 
 /**
- * Runs a service as this process: SIGTERM and SIGINT ask it to leave, a second signal ends it at once, and its end
- * becomes the exit code. Never returns before the process is about to exit.
+ * Runs a service as this process. SIGTERM and SIGINT ask it to leave, a second one ends it at once with 1, and the service's
+ * end becomes the exit code. Never returns before the process is about to exit.
  */
 export async function runService(log: Logger, run: (leave: AbortSignal) => Promise<EndOfService>): Promise<void> {
   const leave = new AbortController();
-  const ask = (signal: NodeJS.Signals) => {
-    if (leave.signal.aborted) process.exit(1);
-    log.info({ signal }, 'asked to leave');
-    leave.abort();
-  };
-  process.on('SIGTERM', ask);
-  process.on('SIGINT', ask);
+  onLeaveSignal({
+    ask: (signal) => {
+      log.info({ signal }, 'asked to leave');
+      leave.abort();
+    },
+    force: () => process.exit(1),
+  });
   let end: EndOfService;
   try {
     end = await run(leave.signal);
