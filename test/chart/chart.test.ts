@@ -28,6 +28,12 @@ interface HorizontalPodAutoscaler {
   }[];
 }
 
+interface Rollout {
+  readonly minReadySeconds?: number;
+  readonly progressDeadlineSeconds?: number;
+  readonly strategy: { readonly type: string; readonly rollingUpdate: Readonly<Record<string, unknown>> };
+}
+
 interface NetworkPolicy {
   readonly ingress: readonly { readonly from: readonly unknown[] }[];
 }
@@ -118,11 +124,33 @@ describe('rollouts', () => {
   test('a new pod comes before an old one goes, and has time to leave as planned', () => {
     const objects = render();
     for (const component of ['worker', 'coordinator']) {
-      const { strategy } = specOf<{ strategy: unknown }>(objects, 'Deployment', `r-${component}`);
+      const { strategy } = specOf<Rollout>(objects, 'Deployment', `r-${component}`);
       assert.deepEqual(strategy, { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } });
       // The planned leave's grace, 10 s, and the end of the connections.
       assert.ok(Number(podOf(objects, `Deployment/r-${component}`).terminationGracePeriodSeconds) >= 15);
     }
+  });
+
+  test('a new pod that dies within ten seconds of being ready replaces none that lives', () => {
+    const objects = render();
+    for (const component of ['worker', 'coordinator']) {
+      const rollout = specOf<Rollout>(objects, 'Deployment', `r-${component}`);
+      assert.equal(rollout.minReadySeconds, 10);
+      assert.equal(rollout.strategy.rollingUpdate.maxUnavailable, 0);
+      const read = (value: string) =>
+        specOf<Rollout>(render([`${component}.minReadySeconds=${value}`]), 'Deployment', `r-${component}`);
+      assert.equal(read('0').minReadySeconds, 0);
+      // As `helm upgrade --reuse-values` finds the values of a chart that did not have it.
+      assert.equal(read('null').minReadySeconds, 10);
+    }
+  });
+
+  test('a pod that is never ready long enough ends the rollout, which needs a later deadline', () => {
+    const longest = specOf<Rollout>(render(['worker.minReadySeconds=599']), 'Deployment', 'r-worker');
+    // Without a value of its own: Kubernetes' default, 600 s.
+    assert.equal(longest.progressDeadlineSeconds, undefined);
+    assert.throws(() => render(['worker.minReadySeconds=600']), /minReadySeconds/);
+    assert.throws(() => render(['coordinator.minReadySeconds=-1']), /minReadySeconds/);
   });
 
   test('the pod’s name is the worker’s id', () => {
