@@ -7,13 +7,17 @@ export interface AdoptionRecord {
   readonly names: TableNames;
   /** False: its making was cut off, or is still under way. */
   readonly isComplete: boolean;
+  /** Workers that do not know the migration of this number cannot work here; 0: all can. */
+  readonly workerMigration: number;
 }
 
 /** @throws when there is no such table, or no right to read it. */
 export async function readRecord(ask: Ask): Promise<AdoptionRecord | null> {
   const { rows } = await ask<AdoptionRecord>({
-    text: `SELECT slots, completed_at IS NOT NULL AS "isComplete", json_build_object('schema', table_schema, 'table', table_name,
-      'id', id_column, 'value', value_column, 'worker', worker_column) AS names FROM scaler.adoption`,
+    // Through JSON: databases of the first version have no such column.
+    text: `SELECT slots, completed_at IS NOT NULL AS "isComplete",
+      coalesce((to_jsonb(a) ->> 'worker_migration')::int, 0) AS "workerMigration", json_build_object('schema', table_schema, 'table', table_name,
+      'id', id_column, 'value', value_column, 'worker', worker_column) AS names FROM scaler.adoption a`,
   });
   return rows[0] ?? null;
 }

@@ -3,8 +3,9 @@ import type { Logger } from 'pino';
 import { type AdoptionRecord, hasNamespace, hasRelation, readRecord, requireSameTable } from './adoption-record.ts';
 import type { PostgresLink } from './connection.ts';
 import { stateOf } from './failure.ts';
-import { migrate } from './migrate.ts';
-import { isTableEquipped, type MigrationContext } from './migrations.ts';
+import { isNothingToDo, migrate, type Plan, planMigrations } from './migrate.ts';
+import { readRecorded, requireKnown, requireWorkable } from './migration-record.ts';
+import { MIGRATIONS, type Migration, type MigrationContext } from './migrations.ts';
 import {
   type Ask,
   coordinatorPrivileges,
@@ -28,6 +29,8 @@ interface AdoptionRequest {
   /** Counts at the first adoption only: what was recorded then wins. */
   readonly slots: number;
   readonly log: Logger;
+  /** @default those of this version; tests add others. */
+  readonly migrations?: readonly Migration[];
 }
 
 const LOCK_KEY = '7307767123520511602';
@@ -38,8 +41,9 @@ const MOST_SLOTS = 2 ** 20;
 const SAY_EVERY_MS = 5_000;
 
 /**
- * Makes the table where it does not exist, checks it, and makes what it lacks. Idempotent: a second run changes nothing.
- * Safe in any number of processes at once: one works, the others wait and find it done.
+ * Creates the table if it does not exist, checks it, and makes what it lacks: later migrations, lost or altered triggers.
+ * Idempotent: a second run changes nothing. Safe in any number of processes at once, also of different versions: one works,
+ * the others wait and find it done.
  *
  * @throws {TableError} where somebody must change something first; the message says what.
  * @throws {PostgresUnavailableError} when the connection is lost; running it again goes on where it stopped.
@@ -66,7 +70,8 @@ export async function adoptTable(link: PostgresLink, request: AdoptionRequest): 
 
 /**
  * For workers: null where no coordinator has adopted the table yet.
- * @throws {TableError} `adopted-otherwise`, or `missing-privilege` with the statements to run.
+ * Migrations that this version does not know are no obstacle, unless they say so: coordinators are upgraded before workers.
+ * @throws {TableError} `adopted-otherwise`, `newer-schema`, or `missing-privilege` with the statements to run.
  */
 export async function readAdoption(link: PostgresLink, names: TableNames): Promise<Adoption | null> {
   const ask: Ask = (statement) => link.query('control', statement);
@@ -76,6 +81,7 @@ export async function readAdoption(link: PostgresLink, names: TableNames): Promi
   const row = await readRecord(ask);
   if (row === null) return null;
   requireSameTable(row, names);
+  requireWorkable(row.workerMigration, MIGRATIONS);
   if (!row.isComplete || !(await hasRelation(ask, names.schema, names.table))) return null;
   await requirePrivileges(ask, wanted);
   return { slots: row.slots };
@@ -96,10 +102,13 @@ async function lockAdoption(session: Session, log: Logger): Promise<void> {
   }
 }
 
-async function adoptLocked(session: Session, { names, slots, log }: AdoptionRequest): Promise<Adoption> {
+async function adoptLocked(session: Session, request: AdoptionRequest): Promise<Adoption> {
+  const { names, slots, log, migrations = MIGRATIONS } = request;
   const ask: Ask = (statement) => session.query(statement);
   const before = (await hasRelation(ask, 'scaler', 'adoption')) ? await readOrRefuse(ask, names) : null;
   if (before !== null) requireSameTable(before, names);
+  const recorded = before === null ? [] : await readRecorded(ask);
+  requireKnown(recorded, migrations);
   const shape = await readTableShape(session, names);
   const similar = shape === null && before === null ? await findSimilarTable(session, names) : null;
   const misfit = shape === null ? similar : findMisfit(shape, names);
@@ -109,9 +118,10 @@ async function adoptLocked(session: Session, { names, slots, log }: AdoptionRequ
     log.info({ slots: settled, asked: slots }, 'the table keeps the number of slots it was adopted with');
   }
   const context = { session, names, slots: settled, log };
-  if (before?.isComplete !== true || !(await isTableEquipped(context))) {
-    await requireRightsToMake(ask, context, shape, before);
-    await migrate(context, before);
+  const plan = await planMigrations(context, migrations, recorded);
+  if (!isNothingToDo(plan, before)) {
+    await requireRightsToMake(ask, context, { shape, before, plan });
+    await migrate(context, plan);
   }
   await requirePrivileges(ask, coordinatorPrivileges(names));
   if (shape !== null) warnOfShape(shape, { names, log });
@@ -137,16 +147,16 @@ function warnOfShape(shape: TableShape, { names, log }: Pick<AdoptionRequest, 'n
 
 /** A coordinator that may not read the record gets the statements to run instead of Postgres' bare refusal. */
 async function readOrRefuse(ask: Ask, names: TableNames): Promise<AdoptionRecord | null> {
-  await requirePrivileges(ask, coordinatorPrivileges(names).slice(0, 2));
+  await requirePrivileges(ask, coordinatorPrivileges(names).slice(0, 3));
   return readRecord(ask);
 }
 
 async function requireRightsToMake(
   ask: Ask,
   { names }: MigrationContext,
-  shape: TableShape | null,
-  before: AdoptionRecord | null,
+  found: { readonly shape: TableShape | null; readonly before: AdoptionRecord | null; readonly plan: Plan },
 ): Promise<void> {
+  const { shape, before, plan } = found;
   const hasSchema = await hasNamespace(ask, names.schema);
   if (!hasSchema) {
     const remedy = `run: CREATE SCHEMA ${quoteName(names.schema)}, or give another --table`;
@@ -156,15 +166,27 @@ async function requireRightsToMake(
     );
   }
   const hasScaler = before !== null || (await hasNamespace(ask, 'scaler'));
-  const table = shape === null ? [createInSchema(names.schema)] : [ownTable(shape), createInSchema(names.schema)];
-  await requirePrivileges(ask, [hasScaler ? createInSchema('scaler') : createInDatabase(), ...table]);
+  const scaler = [hasScaler ? createInSchema('scaler') : createInDatabase(), ...(await ownersInScaler(ask))];
+  const isTableChanged = plan.migrations.some(({ isOfTable }) => isOfTable);
+  const table = isTableChanged ? [...(shape === null ? [] : [ownTable(shape)]), createInSchema(names.schema)] : [];
+  await requirePrivileges(ask, [...scaler, ...table]);
 }
 
-function ownTable(shape: TableShape) {
-  return {
-    check: '$1::boolean',
-    values: [shape.isOwned],
-    // Indexes, triggers and settings are the owner's business; no GRANT on the table gives that right.
-    remedy: `GRANT ${quoteName(shape.owner)} TO ROLE`,
-  };
+/** What is in schema `scaler` can be altered by its owners only. */
+async function ownersInScaler(ask: Ask) {
+  const { rows } = await ask<{ owner: string; isMember: boolean }>({
+    text: `SELECT DISTINCT pg_get_userbyid(o.owner)::text AS owner, pg_has_role(o.owner, 'USAGE') AS "isMember" FROM (
+        SELECT relowner AS owner, relnamespace AS space FROM pg_class UNION SELECT proowner, pronamespace FROM pg_proc
+      ) o JOIN pg_namespace s ON s.oid = o.space WHERE s.nspname = 'scaler' ORDER BY 1`,
+  });
+  return rows.map(({ owner, isMember }) => belongTo(owner, isMember));
+}
+
+/** Indexes, triggers and settings are the owner's business; no GRANT on the table gives that right. */
+function ownTable({ owner, isOwned }: TableShape) {
+  return belongTo(owner, isOwned);
+}
+
+function belongTo(owner: string, isMember: boolean) {
+  return { check: '$1::boolean', values: [isMember], remedy: `GRANT ${quoteName(owner)} TO ROLE` };
 }

@@ -1,50 +1,100 @@
-import { quoteName, quoteTable, quoteText, slotExpression, type TableNames } from './table.ts';
+import { quoteName, quoteTable, slotExpression, type TableNames } from './table.ts';
 
 /**
- * The SQL by which the table tells what was added and removed. Pure.
+ * The triggers by which the table reports what was added and removed, and the functions they run. Pure.
  *
  * Each statement appends its sum per slot to `scaler.table_change`; nothing is updated in place, so writers never wait for each
  * other. The functions run with their owner's rights on a fixed search path: who may write rows needs no right on schema
  * `scaler`. They notify in the writer's transaction, so Postgres sends one notification at its commit, however many statements.
+ *
+ * A change of a definition needs a migration of its own number: without one, a coordinator of the former version would put
+ * the former definition back at its next start.
  */
 
 export const CHANNEL = 'scaler_table';
 /** Stands in `slot` for "the table was truncated, count it anew". */
 export const TRUNCATED = -1;
 
-/** Name of the trigger → when it fires and which function it runs. */
-const TRIGGERS = [
-  ['scaler_insert', 'record_insert', 'AFTER INSERT', 'REFERENCING NEW TABLE AS added FOR EACH STATEMENT'],
-  ['scaler_delete', 'record_delete', 'AFTER DELETE', 'REFERENCING OLD TABLE AS removed FOR EACH STATEMENT'],
-  ['scaler_truncate', 'record_truncate', 'AFTER TRUNCATE', 'FOR EACH STATEMENT'],
-] as const;
-
-export const TRIGGER_NAMES: readonly string[] = [...TRIGGERS.map(([name]) => name), 'scaler_move'];
-
-export function changeTriggerStatements(names: TableNames, slots: number): readonly string[] {
-  const table = quoteTable(names);
-  const id = quoteName(names.id);
-  const functions = Object.entries(functionBodies(names, slots)).flatMap(([name, body]) => defineFunction(name, body));
-  const triggers = TRIGGERS.flatMap(([name, run, when, each]) => [
-    `DROP TRIGGER IF EXISTS ${name} ON ${table}`,
-    `CREATE TRIGGER ${name} ${when} ON ${table} ${each} EXECUTE FUNCTION scaler.${run}()`,
-  ]);
-  // "UPDATE OF" keeps it away from ticks, which never name the id column. That it is there costs them 0.1 µs a row: Postgres
-  // fetches the old version before it looks. For each statement it could only have the whole table counted anew.
-  const move = [
-    `DROP TRIGGER IF EXISTS scaler_move ON ${table}`,
-    `CREATE TRIGGER scaler_move AFTER UPDATE OF ${id} ON ${table}
-      FOR EACH ROW WHEN (OLD.${id} IS DISTINCT FROM NEW.${id}) EXECUTE FUNCTION scaler.record_move()`,
-  ];
-  return [...functions, ...triggers, ...move];
+export interface TriggerDefinition {
+  readonly name: string;
+  /** Its function in schema `scaler`. */
+  readonly run: string;
+  /** The event, after which it fires. */
+  readonly event: string;
+  readonly rest: string;
+  /** What the catalog holds: `pg_trigger.tgtype`, and the names of the transition tables. */
+  readonly type: number;
+  readonly oldRows: string | null;
+  readonly newRows: string | null;
+  /** True: it fires only where the id column is set to another value. */
+  readonly isOfId: boolean;
 }
 
-function functionBodies(names: TableNames, slots: number): Readonly<Record<string, string>> {
+export interface FunctionDefinition {
+  readonly name: string;
+  readonly parameters: string;
+  readonly returns: string;
+  readonly body: string;
+  /** True: it runs with its owner's rights, and may be called by triggers only. */
+  readonly isDefiner: boolean;
+}
+
+/** As Postgres stores it in `pg_proc.proconfig`. */
+export const DEFINER_SETTING = 'search_path=pg_catalog, pg_temp';
+
+export function changeTriggers(names: TableNames): readonly TriggerDefinition[] {
+  const id = quoteName(names.id);
+  const statement = { oldRows: null, newRows: null, isOfId: false };
+  const added = 'REFERENCING NEW TABLE AS added FOR EACH STATEMENT';
+  const removed = 'REFERENCING OLD TABLE AS removed FOR EACH STATEMENT';
+  // "UPDATE OF" keeps it away from ticks, which never name the id column. That it is there costs them 0.1 µs a row: Postgres
+  // fetches the old version before it looks. For each statement it could only have the whole table counted anew.
+  const moved = `FOR EACH ROW WHEN (OLD.${id} IS DISTINCT FROM NEW.${id})`;
+  return [
+    {
+      ...statement,
+      name: 'scaler_insert',
+      run: 'record_insert',
+      event: 'INSERT',
+      rest: added,
+      type: 4,
+      newRows: 'added',
+    },
+    {
+      ...statement,
+      name: 'scaler_delete',
+      run: 'record_delete',
+      event: 'DELETE',
+      rest: removed,
+      type: 8,
+      oldRows: 'removed',
+    },
+    {
+      ...statement,
+      name: 'scaler_truncate',
+      run: 'record_truncate',
+      event: 'TRUNCATE',
+      rest: 'FOR EACH STATEMENT',
+      type: 32,
+    },
+    {
+      ...statement,
+      name: 'scaler_move',
+      run: 'record_move',
+      event: `UPDATE OF ${id}`,
+      rest: moved,
+      type: 17,
+      isOfId: true,
+    },
+  ];
+}
+
+export function changeFunctions(names: TableNames, slots: number): readonly FunctionDefinition[] {
   const slot = (qualifier?: string) => `${slotExpression(names.id, slots, qualifier)}::int`;
   const sum = (rows: string, sign: string) => `
     INSERT INTO scaler.table_change (slot, delta) SELECT ${slot()}, ${sign}count(*)::int FROM ${rows} GROUP BY 1;
     IF FOUND THEN PERFORM pg_notify('${CHANNEL}', ''); END IF;`;
-  return {
+  const bodies = {
     record_insert: sum('added', ''),
     record_delete: sum('removed', '-'),
     record_move: `
@@ -54,12 +104,16 @@ function functionBodies(names: TableNames, slots: number): Readonly<Record<strin
     INSERT INTO scaler.table_change (slot, delta) VALUES (${TRUNCATED}, 0);
     PERFORM pg_notify('${CHANNEL}', '');`,
   };
+  return Object.entries(bodies).map(([name, body]) => ({
+    name,
+    parameters: '',
+    returns: 'trigger',
+    body: `BEGIN${body}\n    RETURN NULL;\nEND`,
+    isDefiner: true,
+  }));
 }
 
-function defineFunction(name: string, body: string): readonly string[] {
-  return [
-    `CREATE OR REPLACE FUNCTION scaler.${name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-      SET search_path = pg_catalog, pg_temp AS ${quoteText(`BEGIN${body}\n    RETURN NULL;\nEND`)}`,
-    `REVOKE EXECUTE ON FUNCTION scaler.${name}() FROM PUBLIC`,
-  ];
+/** Replaces without a lock that keeps readers out. PostgreSQL 14 and later. */
+export function triggerStatement({ name, run, event, rest }: TriggerDefinition, names: TableNames): string {
+  return `CREATE OR REPLACE TRIGGER ${name} AFTER ${event} ON ${quoteTable(names)} ${rest} EXECUTE FUNCTION scaler.${run}()`;
 }

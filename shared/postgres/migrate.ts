@@ -1,48 +1,123 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { AdoptionRecord } from './adoption-record.ts';
+import { findAlteredFunctions } from './definitions.ts';
 import { stateOf } from './failure.ts';
-import { LOCK_LIMIT, MIGRATIONS, type Migration, type MigrationContext } from './migrations.ts';
+import { equipRecord, type RecordedMigration, recordMigration } from './migration-record.ts';
+import { LOCK_LIMIT, type Migration, type MigrationContext, replaceFunctions } from './migrations.ts';
 import type { Session } from './session.ts';
 import { describeTable } from './table.ts';
 
-const LOCKED_RETRY_MS = 1_000;
 const LOCK_NOT_AVAILABLE = '55P03';
+/** Short at first: most locks are gone in a moment. Long at last: each attempt holds everybody up for its lock limit. */
+const FIRST_PAUSE_MS = 100;
+const LONGEST_PAUSE_MS = 5_000;
+const PAUSE_GROWTH = 1.5;
+/** A table in use is locked all the time; only what lasts is worth a line. */
+const SAY_AFTER_MS = 1_000;
+const SAY_EVERY_MS = 10_000;
 
-/** Makes what is missing. Only under the adoption's lock; after any interruption it goes on where it stopped. */
-export async function migrate(context: MigrationContext, before: AdoptionRecord | null): Promise<void> {
+/** What there is to do. */
+export interface Plan {
+  readonly migrations: readonly Migration[];
+  /** Names of functions that are altered; those that the migrations make are not among them. */
+  readonly functions: readonly string[];
+}
+
+/** Unrecorded migrations, and those whose work is lost or altered. Changes nothing. */
+export async function planMigrations(
+  context: MigrationContext,
+  known: readonly Migration[],
+  recorded: readonly RecordedMigration[],
+): Promise<Plan> {
+  if (recorded.length === 0) return { migrations: known, functions: [] };
   const { session, log, names } = context;
-  const done = before === null ? new Set<number>() : await readDone(session);
-  if (before?.isComplete === true)
-    log.warn({ table: describeTable(names) }, 'the table lost its slot index or its triggers: making them again');
-  for (const migration of MIGRATIONS) {
-    if (done.has(migration.number) && !migration.isOfTable) continue;
-    // What is part of the table is simply made again after any interruption; each of these steps replaces what it finds.
+  const done = new Set(recorded.map(({ number }) => number));
+  const migrations: Migration[] = [];
+  for (const migration of known) {
+    const isDone = done.has(migration.number);
+    if (isDone && (migration.isIntact === undefined || (await migration.isIntact(context)))) continue;
+    migrations.push(migration);
+    if (isDone) {
+      const lost = { table: describeTable(names), number: migration.number, name: migration.name };
+      log.warn(lost, 'part of the table or its triggers is missing or was changed; recreating it');
+    }
+  }
+  const altered = await findAlteredFunctions((statement) => session.query(statement), context);
+  return { migrations, functions: altered.map(({ name }) => name) };
+}
+
+/** Makes what is planned. Only under the adoption's lock; after any interruption it goes on where it stopped. */
+export async function migrate(context: MigrationContext, { migrations, functions }: Plan): Promise<void> {
+  const { session, log } = context;
+  for (const migration of migrations) {
     await runMigration(context, migration);
     log.info({ number: migration.number, name: migration.name }, 'migration done');
   }
-  await session.query({ text: 'UPDATE scaler.adoption SET completed_at = clock_timestamp()' });
+  if (functions.length > 0) {
+    const replaced = await inTransaction(session, () => replaceFunctions(context));
+    // None where a migration has just made them.
+    if (replaced.length > 0)
+      log.warn({ functions: replaced }, 'trigger functions were not as this version defines them; replaced');
+  }
+  await session.query({
+    text: 'UPDATE scaler.adoption SET completed_at = clock_timestamp() WHERE completed_at IS NULL',
+  });
 }
 
+export function isNothingToDo({ migrations, functions }: Plan, before: AdoptionRecord | null): boolean {
+  return before?.isComplete === true && migrations.length === 0 && functions.length === 0;
+}
+
+/** A lock that others hold is tried for again and again, without end. */
 async function runMigration(context: MigrationContext, migration: Migration): Promise<void> {
-  const { session, log } = context;
-  for (;;) {
+  const { log } = context;
+  const startedMs = performance.now();
+  let saidMs = startedMs + SAY_AFTER_MS - SAY_EVERY_MS;
+  for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * PAUSE_GROWTH)) {
     try {
-      if (migration.isTransactional) await session.query({ text: `BEGIN; ${LOCK_LIMIT}` });
-      if (migration.number === 1) await makeSchema(session);
-      await migration.run(context);
-      await session.query({
-        text: 'INSERT INTO scaler.migration (number, name) VALUES ($1, $2) ON CONFLICT (number) DO UPDATE SET applied_at = DEFAULT',
-        values: [migration.number, migration.name],
-      });
-      if (migration.isTransactional) await session.query({ text: 'COMMIT' });
-      return;
+      return await attemptMigration(context, migration);
     } catch (error) {
-      // Outside a transaction this is a mere warning.
-      if (!session.isOver) await session.query({ text: 'ROLLBACK' });
       if (stateOf(error) !== LOCK_NOT_AVAILABLE) throw error;
-      log.warn({ name: migration.name }, 'the table is locked by somebody else; trying again');
-      await delay(LOCKED_RETRY_MS);
     }
+    const nowMs = performance.now();
+    if (nowMs - saidMs >= SAY_EVERY_MS) {
+      saidMs = nowMs;
+      const waited = { name: migration.name, waitedMs: Math.round(nowMs - startedMs) };
+      log.warn(waited, 'the table is locked by another transaction; trying again');
+    }
+    await delay(pauseMs);
+  }
+}
+
+async function attemptMigration(context: MigrationContext, migration: Migration): Promise<void> {
+  const { session } = context;
+  const isFirst = migration.number === 1;
+  if (!isFirst) await inTransaction(session, () => equipRecord(session));
+  const run = async () => {
+    if (isFirst) await makeSchema(session);
+    await migration.run(context);
+    if (isFirst) await equipRecord(session);
+    await recordMigration(session, migration);
+  };
+  return migration.isTransactional ? inTransaction(session, run) : rollBackAfter(session, run);
+}
+
+async function inTransaction<Result>(session: Session, work: () => Promise<Result>): Promise<Result> {
+  return rollBackAfter(session, async () => {
+    await session.query({ text: `BEGIN; ${LOCK_LIMIT}` });
+    const result = await work();
+    await session.query({ text: 'COMMIT' });
+    return result;
+  });
+}
+
+/** Outside a transaction the ROLLBACK after a failure is a mere warning. */
+async function rollBackAfter<Result>(session: Session, work: () => Promise<Result>): Promise<Result> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!session.isOver) await session.query({ text: 'ROLLBACK' });
+    throw error;
   }
 }
 
@@ -54,9 +129,4 @@ async function makeSchema(session: Session): Promise<void> {
     text: `CREATE TABLE scaler.migration (number int PRIMARY KEY, name text NOT NULL,
       applied_at timestamptz NOT NULL DEFAULT clock_timestamp())`,
   });
-}
-
-async function readDone(session: Session): Promise<Set<number>> {
-  const { rows } = await session.query<{ number: number }>({ text: 'SELECT number FROM scaler.migration' });
-  return new Set(rows.map(({ number }) => number));
 }

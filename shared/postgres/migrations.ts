@@ -1,9 +1,19 @@
 /**
  * What adoption makes, in numbered steps. Each is recorded in `scaler.migration` in the transaction that makes it, and never
- * changed afterwards: what comes later gets a number of its own.
+ * changed afterwards: what comes later gets a number of its own, and is applied to adopted databases too.
+ *
+ * A later migration runs while workers of the former version tick and applications write. So it locks a table in use only for
+ * as long as the catalog takes, rewrites none, and leaves former workers' statements valid or sets `breaksWorkers`.
  */
 import type { Logger } from 'pino';
-import { changeTriggerStatements, TRIGGER_NAMES } from './change-triggers.ts';
+import { hasRelation } from './adoption-record.ts';
+import {
+  alterTriggerStatements,
+  findAlteredFunctions,
+  findAlteredTriggers,
+  functionStatements,
+} from './definitions.ts';
+import { EPOCH_FUNCTION } from './epoch-function.ts';
 import type { Session } from './session.ts';
 import { quoteName, quoteTable, quoteText, slotExpression, type TableNames } from './table.ts';
 
@@ -19,13 +29,17 @@ export interface Migration {
   readonly name: string;
   /** False: it makes its own transactions, and running it again after half of it is harmless. */
   readonly isTransactional: boolean;
-  /** True: it is part of the table, and gone with it when somebody drops the table and makes another. */
+  /** Of what can be lost or altered after it was made: is it still there? False has the migration run again. */
+  readonly isIntact?: (context: MigrationContext) => Promise<boolean>;
+  /** True: it needs the rights of the table's owner. */
   readonly isOfTable: boolean;
+  /** True: workers that do not know this migration cannot work with it, and refuse to start. @default false */
+  readonly breaksWorkers?: boolean;
   readonly run: (context: MigrationContext) => Promise<void>;
 }
 
-/** Somebody's long transaction may hold the table: waiting for its lock would hold up everybody behind us. */
-export const LOCK_LIMIT = "SET LOCAL lock_timeout = '3s'";
+/** Everybody who comes after us waits behind us for as long as we wait for a lock: so not for long, and then again later. */
+export const LOCK_LIMIT = "SET LOCAL lock_timeout = '100ms'";
 
 /**
  * Ticks update every row each second, all of it HOT while the pages have room. Vacuum must come often, since a little is
@@ -47,10 +61,18 @@ const CHANGE_SETTINGS =
 
 export const MIGRATIONS: readonly Migration[] = [
   { number: 1, name: 'bookkeeping', isTransactional: true, isOfTable: false, run: makeBookkeeping },
-  { number: 2, name: 'work table', isTransactional: true, isOfTable: true, run: makeTable },
-  { number: 3, name: 'slot index', isTransactional: false, isOfTable: true, run: makeIndex },
-  { number: 4, name: 'storage settings', isTransactional: true, isOfTable: true, run: setStorage },
-  { number: 5, name: 'change triggers', isTransactional: true, isOfTable: true, run: makeTriggers },
+  { number: 2, name: 'work table', isTransactional: true, isOfTable: true, isIntact: hasTable, run: makeTable },
+  { number: 3, name: 'slot index', isTransactional: false, isOfTable: true, isIntact: hasIndex, run: makeIndex },
+  // A table without the index is another one than before, and lost its settings too. What an owner chose later stays.
+  { number: 4, name: 'storage settings', isTransactional: true, isOfTable: true, isIntact: hasIndex, run: setStorage },
+  {
+    number: 5,
+    name: 'change triggers',
+    isTransactional: true,
+    isOfTable: true,
+    isIntact: hasTriggers,
+    run: makeTriggers,
+  },
 ];
 
 async function makeBookkeeping({ session, names, slots }: MigrationContext): Promise<void> {
@@ -67,19 +89,7 @@ async function makeBookkeeping({ session, names, slots }: MigrationContext): Pro
       slots int NOT NULL, epoch bigint NOT NULL DEFAULT 0, completed_at timestamptz)`,
     `INSERT INTO scaler.adoption (table_schema, table_name, id_column, value_column, worker_column, slots)
       VALUES (${[names.schema, names.table, names.id, names.value, names.worker].map(quoteText).join(', ')}, ${slots})`,
-    // Sequences roll nothing back, so what was once drawn never comes again; the row's lock puts all who draw in a line.
-    `CREATE FUNCTION scaler.draw_epoch(above bigint) RETURNS bigint LANGUAGE plpgsql AS $$
-      DECLARE floor_epoch bigint; drawn bigint;
-      BEGIN
-        SELECT greatest(above, epoch) INTO STRICT floor_epoch FROM scaler.adoption FOR UPDATE;
-        drawn := nextval('scaler.epoch');
-        IF drawn <= floor_epoch THEN
-          PERFORM setval('scaler.epoch', floor_epoch);
-          drawn := nextval('scaler.epoch');
-        END IF;
-        UPDATE scaler.adoption SET epoch = drawn;
-        RETURN drawn;
-      END $$`,
+    ...functionStatements(EPOCH_FUNCTION),
   ];
   for (const text of statements) await session.query({ text });
 }
@@ -119,21 +129,40 @@ async function setStorage({ session, names }: MigrationContext): Promise<void> {
   await session.query({ text: `ALTER TABLE ${quoteTable(names)} SET (${WORK_SETTINGS})` });
 }
 
+/** Functions first: the triggers name them. Only what differs is touched, so edited functions alone lock no table. */
 async function makeTriggers({ session, names, slots }: MigrationContext): Promise<void> {
-  for (const text of changeTriggerStatements(names, slots)) await session.query({ text });
+  await replaceFunctions({ session, names, slots });
+  const triggers = await findAlteredTriggers((statement) => session.query(statement), names);
+  for (const text of alterTriggerStatements(triggers, names)) await session.query({ text });
 }
 
-/** Are the index and the triggers there? They go with the table when somebody drops it, or one by one by hand. */
-export async function isTableEquipped({ session, names, slots }: Omit<MigrationContext, 'log'>): Promise<boolean> {
-  const { rows } = await session.query<{ indexes: number; triggers: number }>({
-    text: `SELECT
-      (SELECT count(*)::int FROM pg_index x JOIN pg_class n ON n.oid = x.indexrelid WHERE x.indrelid = c.oid
-        AND n.relname = $3 AND x.indisvalid AND pg_get_indexdef(x.indexrelid) ~ $4) AS indexes,
-      (SELECT count(*)::int FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = ANY ($5) AND t.tgenabled <> 'D') AS triggers
-    FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace WHERE s.nspname = $1 AND c.relname = $2`,
-    values: [names.schema, names.table, indexName(names), `\\D${slots - 1}\\D`, TRIGGER_NAMES],
+/** Makes those functions that are missing or altered. @returns their names. */
+export async function replaceFunctions({
+  session,
+  names,
+  slots,
+}: Omit<MigrationContext, 'log'>): Promise<readonly string[]> {
+  const altered = await findAlteredFunctions((statement) => session.query(statement), { names, slots });
+  for (const text of altered.flatMap(functionStatements)) await session.query({ text });
+  return altered.map(({ name }) => name);
+}
+
+async function hasTable({ session, names }: MigrationContext): Promise<boolean> {
+  return hasRelation((statement) => session.query(statement), names.schema, names.table);
+}
+
+async function hasTriggers({ session, names }: MigrationContext): Promise<boolean> {
+  return (await findAlteredTriggers((statement) => session.query(statement), names)).length === 0;
+}
+
+async function hasIndex({ session, names, slots }: MigrationContext): Promise<boolean> {
+  const { rows } = await session.query({
+    text: `SELECT 1 FROM pg_index x JOIN pg_class n ON n.oid = x.indexrelid JOIN pg_class c ON c.oid = x.indrelid
+      JOIN pg_namespace s ON s.oid = c.relnamespace
+      WHERE s.nspname = $1 AND c.relname = $2 AND n.relname = $3 AND x.indisvalid AND pg_get_indexdef(x.indexrelid) ~ $4`,
+    values: [names.schema, names.table, indexName(names), `\\D${slots - 1}\\D`],
   });
-  return rows[0]?.indexes === 1 && rows[0].triggers === TRIGGER_NAMES.length;
+  return rows.length === 1;
 }
 
 /** In the table's schema, within Postgres' 63 bytes. */

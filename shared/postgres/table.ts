@@ -19,7 +19,8 @@ export type TableErrorCode =
   | 'wrong-column-type'
   | 'no-primary-key'
   | 'missing-privilege'
-  | 'adopted-otherwise';
+  | 'adopted-otherwise'
+  | 'newer-schema';
 
 /** The table, or what we may do with it, is not as needed. Waiting does not help: somebody must change what the message says. */
 export class TableError extends Error {
