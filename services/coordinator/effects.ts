@@ -91,7 +91,7 @@ export function performCoordinator(
           () => ({ kind: 'table-changed', since: effect.since, change: null }),
         );
       case 'prune-changes':
-        return table.prune({ at: effect.at, epoch: effect.epoch }).then(nothing, nothing);
+        return prune(outside, effect);
       case 'publish-size': {
         const { rows, added, removed } = effect;
         return outside.sizes.publish({ rows, added, removed, at: new Date().toISOString() }).then(nothing, nothing);
@@ -163,6 +163,16 @@ async function takeOffice(
 async function readNewest(outside: CoordinatorOutside): Promise<Office['newest']> {
   const stored = await outside.snapshots.newest(null);
   return stored === null ? { sequence: 0, snapshot: null } : { sequence: stored.sequence, snapshot: stored.snapshot };
+}
+
+/** What could not be deleted is deleted next time. */
+async function prune(
+  { table, report }: CoordinatorOutside,
+  { at, epoch }: Extract<CoordinatorEffect, { kind: 'prune-changes' }>,
+): Promise<null> {
+  const reason = await table.prune({ at, epoch }).then(nothing, describeError);
+  report({ kind: 'pruned', reason });
+  return null;
 }
 
 async function publish(

@@ -58,6 +58,11 @@ export function makeCoordinatorMetrics(registry: Registry) {
       help: 'Publishes without an acknowledgement',
       registers,
     }),
+    pruneFailures: new Counter({
+      name: `${PREFIX}prune_failures_total`,
+      help: 'Attempts to delete counted changes from scaler.table_change that failed',
+      registers,
+    }),
     rejectedLiveness: new Counter({
       name: `${PREFIX}rejected_liveness_total`,
       help: 'Garbage keys and values in the liveness bucket',

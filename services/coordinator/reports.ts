@@ -20,6 +20,17 @@ export function makeCoordinatorReports(options: {
     metrics.rows.set(rows);
     metrics.desiredWorkers.set(countDesiredWorkers(rows, scaling));
   };
+  let isPruningBroken = false;
+  const notePruning = (reason: string | null) => {
+    if (reason !== null) {
+      metrics.pruneFailures.inc();
+      if (!isPruningBroken)
+        log.warn({ reason }, 'pruning scaler.table_change failed: the table grows until it works again');
+    } else if (isPruningBroken) {
+      log.info('pruning scaler.table_change works again');
+    }
+    isPruningBroken = reason !== null;
+  };
   return (report) => {
     switch (report.kind) {
       case 'leading':
@@ -67,6 +78,8 @@ export function makeCoordinatorReports(options: {
       case 'publish-failed':
         metrics.publishFailures.inc();
         return log.warn({ reason: report.reason }, 'publish not acknowledged; looking what became of it');
+      case 'pruned':
+        return notePruning(report.reason);
       case 'recovered':
         return reportRecovery(log, metrics, report.recovery);
       default:

@@ -16,7 +16,7 @@ import {
 } from './privileges.ts';
 import type { Session } from './session.ts';
 import { describeTable, quoteName, TableError, type TableNames } from './table.ts';
-import { findMisfit, findSimilarTable, readTableShape, type TableShape } from './table-shape.ts';
+import { findMisfit, findSimilarTable, readTableShape, replicaIdentityRemedy, type TableShape } from './table-shape.ts';
 
 /** What was settled when the table was adopted. */
 export interface Adoption {
@@ -134,6 +134,13 @@ function warnOfShape(shape: TableShape, { names, log }: Pick<AdoptionRequest, 'n
     log.warn(
       { table, index },
       'an index on the value or worker column makes every tick write all indexes: drop it if you can',
+    );
+  }
+  if (!shape.hasReplicaIdentity) {
+    const remedy = replicaIdentityRemedy(shape, names);
+    log.warn(
+      { table, remedy },
+      'the table has no replica identity: a publication of its updates would make every tick fail',
     );
   }
   const type = shape.columns.find(({ name }) => name === names.worker)?.type ?? '';

@@ -73,6 +73,14 @@ export const MIGRATIONS: readonly Migration[] = [
     isIntact: hasTriggers,
     run: makeTriggers,
   },
+  {
+    number: 6,
+    name: 'replica identity',
+    isTransactional: true,
+    isOfTable: false,
+    isIntact: hasIdentity,
+    run: setIdentity,
+  },
 ];
 
 async function makeBookkeeping({ session, names, slots }: MigrationContext): Promise<void> {
@@ -127,6 +135,23 @@ async function makeIndex({ session, names, slots, log }: MigrationContext): Prom
 /** Rewrites nothing: a table that was there keeps its full pages until its rows have moved. */
 async function setStorage({ session, names }: MigrationContext): Promise<void> {
   await session.query({ text: `ALTER TABLE ${quoteTable(names)} SET (${WORK_SETTINGS})` });
+}
+
+/**
+ * A publication FOR ALL TABLES has Postgres refuse every DELETE from a table without a replica identity, at any `wal_level`.
+ * FULL changes the catalog only, costs inserts nothing, and adds 24 bytes of WAL to a pruned row where `wal_level` is logical.
+ * A primary key would rewrite the table while its writers wait, and make each of their inserts dearer: docs/performance.md.
+ */
+async function setIdentity({ session }: MigrationContext): Promise<void> {
+  await session.query({ text: 'ALTER TABLE scaler.table_change REPLICA IDENTITY FULL' });
+}
+
+async function hasIdentity({ session }: MigrationContext): Promise<boolean> {
+  const { rows } = await session.query({
+    text: `SELECT 1 FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
+      WHERE s.nspname = 'scaler' AND c.relname = 'table_change' AND c.relreplident = 'f'`,
+  });
+  return rows.length === 1;
 }
 
 /** Functions first: the triggers name them. Only what differs is touched, so edited functions alone lock no table. */

@@ -14,6 +14,12 @@ export interface TableShape {
   readonly columns: readonly ColumnShape[];
   /** Is there a unique index, valid, not partial, immediate, on the id column alone? */
   readonly isIdUnique: boolean;
+  /** Its name, where there is one. */
+  readonly idIndex: string | null;
+  /** Does Postgres let a published table be updated? */
+  readonly hasReplicaIdentity: boolean;
+  /** Publications that publish the table's updates. */
+  readonly publications: readonly string[];
   /** Indexes that use the value or worker column. */
   readonly hotBreakers: readonly string[];
 }
@@ -55,9 +61,12 @@ SELECT c.oid::bigint AS oid, c.relkind AS kind, c.relpersistence = 't' AS "isTem
       'isNotNull', a.attnotnull, 'isGenerated', a.attgenerated <> '')), '[]')
     FROM pg_attribute a WHERE a.attrelid = c.oid AND (a.attname = ANY ($4) OR lower(a.attname)::name = ANY ($4))
       AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
-  EXISTS (SELECT 1 FROM pg_index x JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $3
-    WHERE x.indrelid = c.oid AND x.indisunique AND x.indisvalid AND x.indimmediate AND x.indpred IS NULL
-      AND x.indnkeyatts = 1 AND x.indkey[0] = a.attnum) AS "isIdUnique",
+  u.name IS NOT NULL AS "isIdUnique", u.name AS "idIndex",
+  CASE c.relreplident WHEN 'f' THEN true WHEN 'n' THEN false ELSE EXISTS (SELECT 1 FROM pg_index x WHERE x.indrelid = c.oid
+    AND x.indisvalid AND x.indimmediate AND CASE c.relreplident WHEN 'i' THEN x.indisreplident ELSE x.indisprimary END)
+  END AS "hasReplicaIdentity",
+  ARRAY (SELECT p.pubname::text FROM pg_publication p JOIN pg_publication_tables t ON t.pubname = p.pubname
+    WHERE p.pubupdate AND t.schemaname = $1 AND t.tablename = $2 ORDER BY 1) AS publications,
   -- Columns of constraints stand in indkey, those of expressions and predicates only among the dependencies.
   ARRAY (SELECT DISTINCT n.relname::text FROM pg_index x JOIN pg_class n ON n.oid = x.indexrelid
       JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = ANY ($5)
@@ -66,6 +75,10 @@ SELECT c.oid::bigint AS oid, c.relkind AS kind, c.relpersistence = 't' AS "isTem
         AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.refobjsubid = a.attnum))
     ORDER BY 1) AS "hotBreakers"
 FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
+LEFT JOIN LATERAL (SELECT n.relname::text AS name
+  FROM pg_index x JOIN pg_class n ON n.oid = x.indexrelid JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $3
+  WHERE x.indrelid = c.oid AND x.indisunique AND x.indisvalid AND x.indimmediate AND x.indpred IS NULL
+    AND x.indnkeyatts = 1 AND x.indkey[0] = a.attnum ORDER BY x.indisprimary DESC, 1 LIMIT 1) u ON true
 WHERE s.nspname = $1 AND c.relname = $2`;
 
 /**
@@ -89,7 +102,21 @@ export async function findSimilarTable(session: Session, names: TableNames): Pro
 
 /** Pure. @returns the first thing that does not fit, or null. */
 export function findMisfit(shape: TableShape, names: TableNames): TableError | null {
-  return misfitKind(shape, names) ?? misfitColumns(shape, names);
+  return misfitKind(shape, names) ?? misfitColumns(shape, names) ?? misfitPublication(shape, names);
+}
+
+/** What to run so that publications of updates do no harm. */
+export function replicaIdentityRemedy({ idIndex }: Pick<TableShape, 'idIndex'>, names: TableNames): string {
+  const identity = idIndex === null ? 'FULL' : `USING INDEX ${quoteName(idIndex)}`;
+  return `ALTER TABLE ${quoteTable(names)} REPLICA IDENTITY ${identity}`;
+}
+
+function misfitPublication(shape: TableShape, names: TableNames): TableError | null {
+  if (shape.hasReplicaIdentity || shape.publications.length === 0) return null;
+  const published = `publication ${shape.publications.join(', ')} publishes its updates`;
+  const expected = `expected ${describeTable(names)} to have a replica identity, since ${published}, it has none`;
+  const effect = 'Postgres refuses every tick';
+  return new TableError('no-replica-identity', `${expected}: ${effect}; run: ${replicaIdentityRemedy(shape, names)}`);
 }
 
 function misfitKind(shape: TableShape, names: TableNames): TableError | null {

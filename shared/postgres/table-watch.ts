@@ -47,10 +47,15 @@ FROM (
   ) s
 ) c`;
 
+/** Within a statement's time limit, also after a long time without pruning. */
+const PRUNE_BATCH = 100_000;
+
 const PRUNE_TEXT = `
-DELETE FROM scaler.table_change
-WHERE (pg_visible_in_snapshot(xid, $1::pg_snapshot) OR xid >= pg_snapshot_xmax(pg_current_snapshot()))
-  AND (SELECT epoch FROM scaler.adoption) = $2::bigint`;
+DELETE FROM scaler.table_change WHERE ctid = ANY (ARRAY(
+  SELECT ctid FROM scaler.table_change
+  WHERE (pg_visible_in_snapshot(xid, $1::pg_snapshot) OR xid >= pg_snapshot_xmax(pg_current_snapshot()))
+    AND (SELECT epoch FROM scaler.adoption) = $2::bigint
+  LIMIT ${PRUNE_BATCH}))`;
 
 /** How many rows has each slot? All calls reject as `PostgresLink.query` does, and may be repeated at will. */
 export class TableWatch {
@@ -95,7 +100,11 @@ export class TableWatch {
    */
   async prune(args: { readonly at: string; readonly epoch: number }): Promise<number> {
     const statement = { name: 'table-prune', text: PRUNE_TEXT, values: [args.at, args.epoch] };
-    return (await this.#link.query(LANE, statement)).rowCount ?? 0;
+    for (let pruned = 0; ; ) {
+      const { rowCount } = await this.#link.query(LANE, statement);
+      pruned += rowCount ?? 0;
+      if ((rowCount ?? 0) < PRUNE_BATCH) return pruned;
+    }
   }
 
   /**

@@ -18,6 +18,7 @@ export type TableErrorCode =
   | 'missing-column'
   | 'wrong-column-type'
   | 'no-primary-key'
+  | 'no-replica-identity'
   | 'missing-privilege'
   | 'adopted-otherwise'
   | 'newer-schema';

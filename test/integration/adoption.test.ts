@@ -4,6 +4,7 @@ import pg from 'pg';
 import { adoptTable, readAdoption } from '../../shared/postgres/adoption.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
 import { Fence } from '../../shared/postgres/fence.ts';
+import { MIGRATIONS } from '../../shared/postgres/migrations.ts';
 import { addRows } from '../../shared/postgres/rows.ts';
 import { parseTableNames, TableError, type TableNames } from '../../shared/postgres/table.ts';
 import { TableWatch } from '../../shared/postgres/table-watch.ts';
@@ -116,7 +117,7 @@ describe('adopting a table that does not exist', () => {
     try {
       const adoptions = links.map((link) => adoptTable(link, { names: NAMES, slots: 16, log: records.log }));
       assert.deepEqual(await Promise.all(adoptions), Array(6).fill({ slots: 16 }));
-      assert.equal(await one('SELECT count(*)::int FROM scaler.migration'), 5);
+      assert.equal(await one('SELECT count(*)::int FROM scaler.migration'), MIGRATIONS.length);
     } finally {
       await Promise.all(links.map((link) => link.close()));
     }
