@@ -19,6 +19,8 @@ import { type Adoption, adoptTable } from '../../shared/postgres/adoption.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
 import { Fence } from '../../shared/postgres/fence.ts';
 import { outlastOutages } from '../../shared/postgres/patience.ts';
+import { coordinatorNeeds } from '../../shared/postgres/privileges.ts';
+import { explainRefusal } from '../../shared/postgres/refusal.ts';
 import { parseTableNames, type TableNames } from '../../shared/postgres/table.ts';
 import { TableWatch } from '../../shared/postgres/table-watch.ts';
 import type { EndOfService } from '../../shared/process/run-service.ts';
@@ -99,6 +101,8 @@ async function serveUntilEnd(options: CoordinatorOptions, around: Surroundings):
     ...around.streams,
     fence: new Fence(postgres, table, adoption),
     table: new TableWatch(postgres, table, adoption),
+    explain: (error) =>
+      explainRefusal((statement) => postgres.query('control', statement), coordinatorNeeds(table), error),
   };
   around.seen.sizes = outside.sizes;
   let isEnding = false;

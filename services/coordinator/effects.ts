@@ -30,6 +30,8 @@ export interface CoordinatorOutside {
   readonly recoveries: RecoveryStream;
   readonly fence: Fence;
   readonly table: TableWatch;
+  /** Postgres' refusal with what to run, where that can be told. Never rejects. */
+  readonly explain: (error: unknown) => Promise<unknown>;
   readonly report: (report: CoordinatorReport) => void;
   readonly stop: (code: 0 | 1, reason: string) => void;
 }
@@ -81,17 +83,16 @@ export function performCoordinator(
           () => ({ kind: 'key-deleted', worker: effect.worker, outcome: 'failed' }),
         );
       case 'count-table':
-        return table.count().then(
-          (size) => ({ kind: 'table-counted', table: size }),
-          () => ({ kind: 'table-counted', table: null }),
-        );
+        return askTable(outside, 'count', () => table.count()).then((size) => ({ kind: 'table-counted', table: size }));
       case 'read-changes':
-        return table.changesSince(effect.since).then(
-          (change) => ({ kind: 'table-changed', since: effect.since, change }),
-          () => ({ kind: 'table-changed', since: effect.since, change: null }),
-        );
+        return askTable(outside, 'read', () => table.changesSince(effect.since)).then((change) => ({
+          kind: 'table-changed',
+          since: effect.since,
+          change,
+        }));
       case 'prune-changes':
-        return prune(outside, effect);
+        // What could not be deleted is deleted next time.
+        return askTable(outside, 'prune', () => table.prune({ at: effect.at, epoch: effect.epoch })).then(nothing);
       case 'publish-size': {
         const { rows, added, removed } = effect;
         return outside.sizes.publish({ rows, added, removed, at: new Date().toISOString() }).then(nothing, nothing);
@@ -156,7 +157,7 @@ async function takeOffice(
     const office: Office = { epoch, newest, fence: { order, owners }, table: size, members };
     return { kind: 'office-ready', attempt, office };
   } catch (error) {
-    return { kind: 'office-failed', attempt, reason: describeError(error) };
+    return { kind: 'office-failed', attempt, reason: describeError(await outside.explain(error)) };
   }
 }
 
@@ -165,14 +166,20 @@ async function readNewest(outside: CoordinatorOutside): Promise<Office['newest']
   return stored === null ? { sequence: 0, snapshot: null } : { sequence: stored.sequence, snapshot: stored.snapshot };
 }
 
-/** What could not be deleted is deleted next time. */
-async function prune(
-  { table, report }: CoordinatorOutside,
-  { at, epoch }: Extract<CoordinatorEffect, { kind: 'prune-changes' }>,
-): Promise<null> {
-  const reason = await table.prune({ at, epoch }).then(nothing, describeError);
-  report({ kind: 'pruned', reason });
-  return null;
+/** @returns null where it failed; the reason is reported. */
+async function askTable<Result>(
+  { explain, report }: CoordinatorOutside,
+  what: 'count' | 'read' | 'prune',
+  work: () => Promise<Result>,
+): Promise<Result | null> {
+  try {
+    const result = await work();
+    report({ kind: 'table-asked', what, reason: null });
+    return result;
+  } catch (error) {
+    report({ kind: 'table-asked', what, reason: describeError(await explain(error)) });
+    return null;
+  }
 }
 
 async function publish(

@@ -144,6 +144,6 @@ export type CoordinatorReport =
   | { readonly kind: 'table-resized'; readonly rows: number; readonly added: number; readonly removed: number }
   | { readonly kind: 'published'; readonly snapshot: Snapshot }
   | { readonly kind: 'publish-failed'; readonly reason: string }
-  /** Of the changes that are counted; reason null: they are deleted. */
-  | { readonly kind: 'pruned'; readonly reason: string | null }
+  /** The table was counted, its changes read or pruned; reason null: it worked. */
+  | { readonly kind: 'table-asked'; readonly what: 'count' | 'read' | 'prune'; readonly reason: string | null }
   | { readonly kind: 'recovered'; readonly recovery: Recovery };

@@ -20,17 +20,7 @@ export function makeCoordinatorReports(options: {
     metrics.rows.set(rows);
     metrics.desiredWorkers.set(countDesiredWorkers(rows, scaling));
   };
-  let isPruningBroken = false;
-  const notePruning = (reason: string | null) => {
-    if (reason !== null) {
-      metrics.pruneFailures.inc();
-      if (!isPruningBroken)
-        log.warn({ reason }, 'pruning scaler.table_change failed: the table grows until it works again');
-    } else if (isPruningBroken) {
-      log.info('pruning scaler.table_change works again');
-    }
-    isPruningBroken = reason !== null;
-  };
+  const noteAsked = makeTableNotice(log, metrics);
   return (report) => {
     switch (report.kind) {
       case 'leading':
@@ -78,13 +68,34 @@ export function makeCoordinatorReports(options: {
       case 'publish-failed':
         metrics.publishFailures.inc();
         return log.warn({ reason: report.reason }, 'publish not acknowledged; looking what became of it');
-      case 'pruned':
-        return notePruning(report.reason);
+      case 'table-asked':
+        return noteAsked(report);
       case 'recovered':
         return reportRecovery(log, metrics, report.recovery);
       default:
         return assertNever(report);
     }
+  };
+}
+
+const FAILED = {
+  count: 'counting the table failed',
+  read: 'reading scaler.table_change failed',
+  prune: 'pruning scaler.table_change failed: it grows until pruning works again',
+} as const;
+
+/** Says once that something fails, and once that it works again. */
+function makeTableNotice(log: Logger, metrics: CoordinatorMetrics) {
+  const failing = new Set<keyof typeof FAILED>();
+  return ({ what, reason }: Extract<CoordinatorReport, { kind: 'table-asked' }>) => {
+    if (reason === null) {
+      if (failing.delete(what)) log.info({ what }, 'the table can be asked again');
+      return;
+    }
+    if (what === 'prune') metrics.pruneFailures.inc();
+    if (failing.has(what)) return;
+    failing.add(what);
+    log.warn({ what, reason }, FAILED[what]);
   };
 }
 

@@ -17,6 +17,8 @@ export interface WorkerOutside {
   readonly liveness: LivenessBucket;
   readonly snapshots: SnapshotStream;
   readonly fence: Fence;
+  /** Postgres' refusal with what to run, where that can be told. Never rejects. */
+  readonly explain: (error: unknown) => Promise<unknown>;
   /** Of the adopted table: a snapshot for another number is not ours. */
   readonly slots: number;
   readonly serveProbe: () => Promise<void>;
@@ -47,9 +49,9 @@ export function performWorker(config: WorkerConfig, outside: WorkerOutside): Per
       case 'read-newest':
         return readNewest(outside);
       case 'claim':
-        return claim(config, fence, effect);
+        return claim(config, outside, effect);
       case 'tick':
-        return tick(config, fence, effect);
+        return tick(config, outside, effect);
       case 'rebase':
         return fence.rebase({ worker: config.id, tick: effect.tick, slots: effect.slots }).then(
           (slots) => ({ kind: 'rebased', slots }),
@@ -131,7 +133,7 @@ async function readNewest(outside: WorkerOutside): Promise<WorkerEvent> {
 
 async function claim(
   config: WorkerConfig,
-  fence: Fence,
+  { fence, explain }: WorkerOutside,
   effect: Extract<WorkerEffect, { kind: 'claim' }>,
 ): Promise<WorkerEvent> {
   const { order, slots } = effect;
@@ -139,13 +141,13 @@ async function claim(
     const result = await fence.claim({ worker: config.id, ...order, slots });
     return { kind: 'claimed', order, result };
   } catch (error) {
-    return { kind: 'claim-failed', order, reason: describeError(error) };
+    return { kind: 'claim-failed', order, reason: describeError(await explain(error)) };
   }
 }
 
 async function tick(
   config: WorkerConfig,
-  fence: Fence,
+  { fence, explain }: WorkerOutside,
   effect: Extract<WorkerEffect, { kind: 'tick' }>,
 ): Promise<WorkerEvent> {
   const { slots, lane } = effect;
@@ -157,6 +159,6 @@ async function tick(
     const result = await fence.tick(ask);
     return { kind: 'ticked', lane, tick: effect.tick, slots, result };
   } catch (error) {
-    return { kind: 'tick-failed', lane, tick: effect.tick, slots, reason: describeError(error) };
+    return { kind: 'tick-failed', lane, tick: effect.tick, slots, reason: describeError(await explain(error)) };
   }
 }

@@ -15,6 +15,8 @@ import { type Adoption, readAdoption } from '../../shared/postgres/adoption.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
 import { Fence } from '../../shared/postgres/fence.ts';
 import { outlastOutages } from '../../shared/postgres/patience.ts';
+import { workerNeeds } from '../../shared/postgres/privileges.ts';
+import { explainRefusal } from '../../shared/postgres/refusal.ts';
 import { parseTableNames, type TableNames } from '../../shared/postgres/table.ts';
 import type { EndOfService } from '../../shared/process/run-service.ts';
 import { VERSION } from '../../shared/process/version.ts';
@@ -57,7 +59,7 @@ export async function runWorker(options: WorkerOptions, log: Logger, leave: Abor
   await outlastOutages(() => fence.warm(options.workerId), waiting);
   await rehearseHandover(adoption.slots, setImmediate);
   const link = await connectNats({ ...toNatsConnection(options), name: options.workerId }, waiting);
-  return serveUntilEnd(options, { log, metrics, leave, postgres, fence, adoption, link, http, seen });
+  return serveUntilEnd(options, { log, metrics, leave, postgres, fence, table, adoption, link, http, seen });
 }
 
 interface Surroundings {
@@ -66,6 +68,7 @@ interface Surroundings {
   readonly leave: AbortSignal;
   readonly postgres: PostgresLink;
   readonly fence: Fence;
+  readonly table: TableNames;
   readonly adoption: Adoption;
   readonly link: NatsLink;
   readonly http: HttpServer;
@@ -99,6 +102,8 @@ async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Prom
         liveness,
         snapshots,
         fence: around.fence,
+        explain: (error) =>
+          explainRefusal((statement) => postgres.query('control', statement), workerNeeds(around.table), error),
         slots: adoption.slots,
         serveProbe: async () => {
           const answer = () => livenessOf(driver.state);

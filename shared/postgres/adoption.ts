@@ -8,12 +8,15 @@ import { readRecorded, requireKnown, requireWorkable } from './migration-record.
 import { MIGRATIONS, type Migration, type MigrationContext } from './migrations.ts';
 import {
   type Ask,
+  coordinatorNeeds,
   coordinatorPrivileges,
   createInDatabase,
   createInSchema,
   requirePrivileges,
+  workerNeeds,
   workerPrivileges,
 } from './privileges.ts';
+import { requireVisibleRows, requireWritableChanges } from './row-security.ts';
 import type { Session } from './session.ts';
 import { describeTable, quoteName, TableError, type TableNames } from './table.ts';
 import { findMisfit, findSimilarTable, readTableShape, replicaIdentityRemedy, type TableShape } from './table-shape.ts';
@@ -76,6 +79,7 @@ export async function adoptTable(link: PostgresLink, request: AdoptionRequest): 
 export async function readAdoption(link: PostgresLink, names: TableNames): Promise<Adoption | null> {
   const ask: Ask = (statement) => link.query('control', statement);
   if (!(await hasRelation(ask, 'scaler', 'adoption'))) return null;
+  await requireVisibleRows(ask, workerNeeds(names));
   const wanted = workerPrivileges(names);
   await requirePrivileges(ask, wanted.slice(0, 2));
   const row = await readRecord(ask);
@@ -105,11 +109,12 @@ async function lockAdoption(session: Session, log: Logger): Promise<void> {
 async function adoptLocked(session: Session, request: AdoptionRequest): Promise<Adoption> {
   const { names, slots, log, migrations = MIGRATIONS } = request;
   const ask: Ask = (statement) => session.query(statement);
+  await requireVisibleRows(ask, coordinatorNeeds(names));
   const before = (await hasRelation(ask, 'scaler', 'adoption')) ? await readOrRefuse(ask, names) : null;
   if (before !== null) requireSameTable(before, names);
   const recorded = before === null ? [] : await readRecorded(ask);
   requireKnown(recorded, migrations);
-  const shape = await readTableShape(session, names);
+  const shape = await readTableShape(ask, names);
   const similar = shape === null && before === null ? await findSimilarTable(session, names) : null;
   const misfit = shape === null ? similar : findMisfit(shape, names);
   if (misfit !== null) throw misfit;
@@ -124,6 +129,7 @@ async function adoptLocked(session: Session, request: AdoptionRequest): Promise<
     await migrate(context, plan);
   }
   await requirePrivileges(ask, coordinatorPrivileges(names));
+  await requireWritableChanges(ask);
   if (shape !== null) warnOfShape(shape, { names, log });
   return { slots: settled };
 }

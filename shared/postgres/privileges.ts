@@ -4,12 +4,29 @@ import { quoteName, quoteTable, TableError, type TableNames } from './table.ts';
 /** Whatever can run a statement: a session, or a lane of the link. */
 export type Ask = Pick<Session, 'query'>['query'];
 
-interface Wanted {
+export interface Wanted {
   /** SQL that says whether the right is there; names are `$n`. */
   readonly check: string;
   readonly values: readonly unknown[];
   /** What to run where it is not; `ROLE` stands for the role. */
   readonly remedy: string;
+}
+
+/** What one kind of program needs of the database, checked at its start and whenever Postgres refuses a statement. */
+export interface Needs {
+  readonly names: TableNames;
+  readonly privileges: readonly Wanted[];
+  /** Tables of schema `scaler`. */
+  readonly bookkeeping: readonly string[];
+}
+
+export function workerNeeds(names: TableNames): Needs {
+  return { names, privileges: workerPrivileges(names), bookkeeping: ['adoption', 'slot'] };
+}
+
+export function coordinatorNeeds(names: TableNames): Needs {
+  const bookkeeping = ['adoption', 'migration', 'slot', 'table_change'];
+  return { names, privileges: coordinatorPrivileges(names), bookkeeping };
 }
 
 /** What a worker does: reads the adoption, claims and stamps slots, reads and updates rows. */

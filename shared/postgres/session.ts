@@ -32,13 +32,15 @@ const KEEP_ALIVE_MS = 5_000;
 
 /**
  * Read committed is what the fence is built on, whatever the database's or the role's defaults are; neither do their limits
- * count. JIT compilation costs more than any of these statements. Keep-alives let the server drop a client that vanished.
+ * count. Where row-level security would hide rows, `off` has Postgres refuse the statement instead: a hidden row is never ticked.
+ * JIT compilation costs more than any of these statements. Keep-alives let the server drop a client that vanished.
  */
 function sessionSettings(statementTimeoutMs: number): string {
   const settings = {
     default_transaction_isolation: "'read committed'",
     statement_timeout: statementTimeoutMs,
     lock_timeout: 0,
+    row_security: 'off',
     idle_in_transaction_session_timeout: 10_000,
     jit: 'off',
     tcp_keepalives_idle: 10,

@@ -1,4 +1,4 @@
-import type { Session } from './session.ts';
+import type { Ask } from './privileges.ts';
 import { describeTable, quoteName, quoteTable, TableError, type TableNames } from './table.ts';
 
 /** What the catalog says of the table. */
@@ -45,8 +45,8 @@ const KINDS: Readonly<Record<string, string>> = {
 const WORKER_TYPES = /^(text|character varying(\(\d+\))?)$/;
 
 /** @returns null where there is nothing of that name. */
-export async function readTableShape(session: Session, names: TableNames): Promise<TableShape | null> {
-  const { rows } = await session.query<TableShape>({
+export async function readTableShape(ask: Ask, names: TableNames): Promise<TableShape | null> {
+  const { rows } = await ask<TableShape>({
     text: SHAPE_TEXT,
     values: [names.schema, names.table, names.id, [names.id, names.value, names.worker], [names.value, names.worker]],
   });

@@ -100,7 +100,7 @@ function readName(text: string): string {
 }
 
 /** For SQL, quoted. */
-export function quoteTable({ schema, table }: TableNames): string {
+export function quoteTable({ schema, table }: Pick<TableNames, 'schema' | 'table'>): string {
   return `${pg.escapeIdentifier(schema)}.${pg.escapeIdentifier(table)}`;
 }
 
@@ -113,7 +113,7 @@ export function quoteText(text: string): string {
 }
 
 /** For messages. */
-export function describeTable({ schema, table }: TableNames): string {
+export function describeTable({ schema, table }: Pick<TableNames, 'schema' | 'table'>): string {
   return `${schema}.${table}`;
 }
 
