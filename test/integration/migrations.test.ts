@@ -143,6 +143,18 @@ describe('a database that is adopted already', () => {
     });
   }
 
+  test('is migrated once when coordinators of two versions start at once; the former works or is refused', async () => {
+    await adoptAsBefore();
+    const former = adopt().then(
+      ({ slots }) => slots,
+      ({ code }) => code,
+    );
+    await Promise.all([adopt([LATER]), former, adopt([LATER])]);
+    assert.ok([16, 'newer-schema'].includes(await former), String(await former));
+    assert.deepEqual(await column('SELECT number FROM scaler.migration ORDER BY 1 DESC LIMIT 1'), [1001]);
+    await requireCounting();
+  });
+
   test('by a later version is refused, naming both versions', async () => {
     await adopt([LATER]);
     await admin.query("UPDATE scaler.migration SET program_version = '9.8.7' WHERE number = 1001");
