@@ -115,7 +115,7 @@ async function adoptLocked(session: Session, request: AdoptionRequest): Promise<
   const recorded = before === null ? [] : await readRecorded(ask);
   requireKnown(recorded, migrations);
   const shape = await readTableShape(ask, names);
-  const similar = shape === null && before === null ? await findSimilarTable(session, names) : null;
+  const similar = shape === null && before === null ? await findSimilarTable(ask, names) : null;
   const misfit = shape === null ? similar : findMisfit(shape, names);
   if (misfit !== null) throw misfit;
   const settled = before?.slots ?? slots;

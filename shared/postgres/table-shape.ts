@@ -85,8 +85,8 @@ WHERE s.nspname = $1 AND c.relname = $2`;
  * For a table that does not exist and would be made: is there one whose name differs only in capital letters? Rows would
  * stay in that one, and the new one would stay empty.
  */
-export async function findSimilarTable(session: Session, names: TableNames): Promise<TableError | null> {
-  const { rows } = await session.query<{ name: string }>({
+export async function findSimilarTable(ask: Ask, names: TableNames): Promise<TableError | null> {
+  const { rows } = await ask<{ name: string }>({
     text: `SELECT c.relname AS name FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
       WHERE s.nspname = $1 AND lower(c.relname)::name = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY 1 LIMIT 1`,
     values: [names.schema, names.table],
