@@ -11,6 +11,8 @@ import { RecoveryStream } from '../../shared/nats/recovery-stream.ts';
 import { subscribeApplied } from '../../shared/nats/ring-applied.ts';
 import { serveProbe } from '../../shared/nats/service.ts';
 import { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
+import { wantedStreams } from '../../shared/nats/stream-settings.ts';
+import { refuseForeignStreams } from '../../shared/nats/stream-setup.ts';
 import { TableStream } from '../../shared/nats/table-stream.ts';
 import { replicasOf, toNatsConnection } from '../../shared/options/nats.ts';
 import { toNatsSystemConnection } from '../../shared/options/nats-system.ts';
@@ -168,6 +170,7 @@ type Streams = Pick<Outside, 'leadership' | 'liveness' | 'snapshots' | 'sizes' |
 async function openStreams(options: CoordinatorOptions, link: NatsLink): Promise<Streams> {
   const replicas = replicasOf(options);
   const ttl = { ttlMs: options.leaseTtlMs, ...replicas };
+  await refuseForeignStreams(link, wantedStreams(link.names, ttl));
   return {
     leadership: await LeadershipBucket.open(link, ttl),
     liveness: await LivenessBucket.open(link, ttl),

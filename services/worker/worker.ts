@@ -9,6 +9,8 @@ import { LivenessBucket } from '../../shared/nats/liveness-bucket.ts';
 import type { NatsNames } from '../../shared/nats/names.ts';
 import { type ServedCommand, serveProbe } from '../../shared/nats/service.ts';
 import { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
+import { wantedBucket, wantedHistory } from '../../shared/nats/stream-settings.ts';
+import { refuseForeignStreams } from '../../shared/nats/stream-setup.ts';
 import { replicasOf, toNatsConnection } from '../../shared/options/nats.ts';
 import { toPostgresConnection } from '../../shared/options/postgres.ts';
 import { type Adoption, readAdoption } from '../../shared/postgres/adoption.ts';
@@ -80,7 +82,10 @@ async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Prom
   const { log, metrics, link, postgres, adoption } = around;
   const config = makeConfig(options);
   const replicas = replicasOf(options);
-  const liveness = await LivenessBucket.open(link, { ttlMs: options.leaseTtlMs, ...replicas });
+  const ttl = { ttlMs: options.leaseTtlMs, ...replicas };
+  const wanted = [wantedBucket(link.names, 'liveness', ttl), wantedHistory(link.names, 'snapshots', replicas)];
+  await refuseForeignStreams(link, wanted);
+  const liveness = await LivenessBucket.open(link, ttl);
   const snapshots = await SnapshotStream.open(link, replicas);
   const keepOut = (reason: string) => {
     metrics.rejectedSnapshots.inc();

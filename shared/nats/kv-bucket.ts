@@ -6,17 +6,12 @@
  */
 import { headers, type KV, type KvEntry as KvEntryOfClient, type MsgHdrs, type StreamInfo } from 'nats';
 import type { NatsLink } from './connection.ts';
-import { CALL_LIMIT_MS, type JetStream, useJetStream } from './jetstream.ts';
-import { streamOfBucket, subjectOfKey } from './names.ts';
-import { describeNatsError, isMessageMissing, isSilence, isWrongSequence } from './nats-errors.ts';
-import { bucketSettings, openStream, type RestoredStream, restoreStream, type WantedStream } from './stream-setup.ts';
-
-export interface BucketOptions {
-  /** Of each key, since it was last put. At least 100. */
-  readonly ttlMs: number;
-  /** 1, 3 or 5. @default 1 for a new bucket; an existing one keeps what it has */
-  readonly replicas?: number;
-}
+import { CALL_LIMIT_MS } from './jetstream.ts';
+import { subjectOfKey } from './names.ts';
+import { describeNatsError, isMessageMissing, isOtherStream, isSilence, isWrongSequence } from './nats-errors.ts';
+import { OwnedStream } from './owned-stream.ts';
+import type { RestoredStream } from './restored-stream.ts';
+import { type BucketKind, type BucketOptions, bucketName, wantedBucket } from './stream-settings.ts';
 
 export interface KvEntry {
   readonly key: string;
@@ -36,7 +31,7 @@ export type WriteOutcome =
   | { readonly kind: 'stored'; readonly revision: number }
   /** The key's newest revision is another than the one expected. */
   | { readonly kind: 'conflict' }
-  /** No answer: it may be stored or not. */
+  /** No answer, or another stream's: it may be stored or not. */
   | { readonly kind: 'silent'; readonly reason: string }
   | { readonly kind: 'failed'; readonly reason: string };
 
@@ -57,37 +52,48 @@ const READERS_TTL_MS = 2_000;
 export class KvBucket {
   readonly name: string;
   readonly #link: NatsLink;
-  readonly #jetStream: JetStream;
-  readonly #wanted: WantedStream;
+  readonly #stream: OwnedStream;
 
-  private constructor(name: string, link: NatsLink, jetStream: JetStream, wanted: WantedStream) {
+  private constructor(name: string, link: NatsLink, stream: OwnedStream) {
     this.name = name;
     this.#link = link;
-    this.#jetStream = jetStream;
-    this.#wanted = wanted;
+    this.#stream = stream;
   }
 
   /** See `openStream` for what it waits for and throws. */
-  static async open(link: NatsLink, name: string, options: BucketOptions): Promise<KvBucket> {
-    const jetStream = await useJetStream(link);
-    const wanted = bucketSettings(name, options);
-    await openStream(link, jetStream, wanted);
-    return new KvBucket(name, link, jetStream, wanted);
+  static async open(link: NatsLink, kind: BucketKind, options: BucketOptions): Promise<KvBucket> {
+    const stream = await OwnedStream.open(link, wantedBucket(link.names, kind, options));
+    return new KvBucket(bucketName(link.names, kind), link, stream);
   }
 
-  /** For a mere reader: takes the bucket as it is, and never makes or changes it. */
-  static async attach(link: NatsLink, name: string): Promise<KvBucket> {
-    return new KvBucket(name, link, await useJetStream(link), bucketSettings(name, { ttlMs: READERS_TTL_MS }));
+  /** For a mere reader, see `OwnedStream.attach`. */
+  static async attach(link: NatsLink, kind: BucketKind): Promise<KvBucket> {
+    const stream = await OwnedStream.attach(link, wantedBucket(link.names, kind, { ttlMs: READERS_TTL_MS }));
+    return new KvBucket(bucketName(link.names, kind), link, stream);
   }
 
-  /** Makes it anew where it was lost. @throws see `restoreStream`. */
+  /** Creates it again where it was lost. @throws see `restoreStream`. */
   restore(): Promise<RestoredStream> {
-    return restoreStream(this.#jetStream, this.#wanted);
+    return this.#stream.restore();
+  }
+
+  /**
+   * Before a write that names no revision of ours. A bucket that was another application's at the last look is asked for
+   * again. @throws {StreamForeignError} while it is another application's; the client's error when nobody can say.
+   */
+  async verify(): Promise<void> {
+    if (this.#stream.isRefused) await this.#stream.restore();
+    else await this.#stream.verify();
+  }
+
+  /** Another application's bucket stood under our name at the last look: it is not written to or read. */
+  get isRefused(): boolean {
+    return this.#stream.isRefused;
   }
 
   /** @throws the client's error, also when the bucket is gone. */
   info(): Promise<StreamInfo> {
-    return this.#jetStream.manager.streams.info(streamOfBucket(this.name));
+    return this.#stream.jetStream.manager.streams.info(this.#stream.name);
   }
 
   /** Never rejects. */
@@ -97,23 +103,32 @@ export class KvBucket {
     const marks = headers();
     if (bytes === null) marks.set(OPERATION_HEADER, 'DEL');
     try {
-      const stored = await this.#jetStream.client.publish(subjectOfKey(this.name, key), bytes ?? new Uint8Array(), {
-        timeout: Math.max(1, Math.floor(limitMs)),
-        headers: marks,
-        expect: { lastSubjectSequence: expected },
-      });
+      this.#stream.assertUsable();
+      const stored = await this.#stream.jetStream.client.publish(
+        subjectOfKey(this.name, key),
+        bytes ?? new Uint8Array(),
+        {
+          timeout: Math.max(1, Math.floor(limitMs)),
+          headers: marks,
+          // A lost bucket's subjects may be another stream's by now.
+          expect: { streamName: this.#stream.name, lastSubjectSequence: expected },
+        },
+      );
       return { kind: 'stored', revision: stored.seq };
     } catch (error) {
       if (isWrongSequence(error)) return { kind: 'conflict' };
-      return { kind: isSilence(error) ? 'silent' : 'failed', reason: describeNatsError(error) };
+      const isSilent = isSilence(error) || isOtherStream(error);
+      return { kind: isSilent ? 'silent' : 'failed', reason: describeNatsError(error) };
     }
   }
 
   /** The key's newest message, a deletion too; null when there is none. @throws the client's error when nobody can say. */
   async read(key: string): Promise<KvEntry | null> {
+    this.#stream.assertUsable();
     const query = { last_by_subj: subjectOfKey(this.name, key) };
+    const { manager } = this.#stream.jetStream;
     try {
-      const { data, header, seq } = await this.#jetStream.manager.streams.getMessage(streamOfBucket(this.name), query);
+      const { data, header, seq } = await manager.streams.getMessage(this.#stream.name, query);
       return { key, revision: seq, bytes: data, isDeleted: isDeletion(header, data) };
     } catch (error) {
       if (isMessageMissing(error)) return null;
@@ -147,8 +162,9 @@ export class KvBucket {
    * taken. @throws when the bucket is gone.
    */
   async watch(onComplete: () => void): Promise<BucketWatch> {
-    const settings = { bindOnly: true, streamName: streamOfBucket(this.name), allow_direct: false };
-    const kv: KV = await this.#jetStream.client.views.kv(this.name, settings);
+    this.#stream.assertUsable();
+    const settings = { bindOnly: true, streamName: this.#stream.name, allow_direct: false };
+    const kv: KV = await this.#stream.jetStream.client.views.kv(this.name, settings);
     let isInitialized = false;
     let isComplete = false;
     let pending = 0;

@@ -2,8 +2,9 @@ import * as z from 'zod';
 import { decodeOrNull } from '../message/decode-message.ts';
 import type { NatsLink } from './connection.ts';
 import { deliver } from './deliver.ts';
-import { type BucketOptions, KvBucket, type KvEntry } from './kv-bucket.ts';
+import { KvBucket, type KvEntry } from './kv-bucket.ts';
 import { KvWatch } from './kv-watch.ts';
+import type { BucketOptions } from './stream-settings.ts';
 import { writeKey } from './write-key.ts';
 
 /** Who leads, as the key says. */
@@ -43,11 +44,11 @@ export class LeadershipBucket {
   }
 
   /**
-   * Makes the bucket, or brings an existing one to these settings. Waits for JetStream, saying so.
-   * @throws {StreamUnfitError} where waiting cannot help.
+   * Creates the bucket, or brings ours to these settings. Waits for JetStream, saying so.
+   * @throws {StreamForeignError} when it is another application's. @throws {StreamUnfitError} when waiting cannot help.
    */
   static async open(link: NatsLink, options: BucketOptions): Promise<LeadershipBucket> {
-    return new LeadershipBucket(link, await KvBucket.open(link, link.names.leadershipBucket, options));
+    return new LeadershipBucket(link, await KvBucket.open(link, 'leadership', options));
   }
 
   /** Takes the key where nobody has it, or where this very process has it already. Never rejects; over within a second. */

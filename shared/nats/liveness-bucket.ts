@@ -2,11 +2,12 @@ import type { Msg } from 'nats';
 import type { NatsLink } from './connection.ts';
 import { Deadline } from './deadline.ts';
 import { deliver } from './deliver.ts';
-import { type BucketOptions, isDeletion, KvBucket, type KvEntry } from './kv-bucket.ts';
+import { isDeletion, KvBucket, type KvEntry } from './kv-bucket.ts';
 import { KvWatch } from './kv-watch.ts';
 import { decodeLiveness, encodeLiveness, type Liveness } from './liveness.ts';
 import { subjectOfKey } from './names.ts';
 import { describeNatsError } from './nats-errors.ts';
+import type { BucketOptions } from './stream-settings.ts';
 import { writeKey } from './write-key.ts';
 
 export interface LivenessEntry {
@@ -54,16 +55,16 @@ export class LivenessBucket {
   }
 
   /**
-   * Makes the bucket, or brings an existing one to these settings. Waits for JetStream, saying so.
-   * @throws {StreamUnfitError} where waiting cannot help.
+   * Creates the bucket, or brings ours to these settings. Waits for JetStream, saying so.
+   * @throws {StreamForeignError} when it is another application's. @throws {StreamUnfitError} when waiting cannot help.
    */
   static async open(link: NatsLink, options: BucketOptions): Promise<LivenessBucket> {
-    return new LivenessBucket(link, await KvBucket.open(link, link.names.livenessBucket, options));
+    return new LivenessBucket(link, await KvBucket.open(link, 'liveness', options));
   }
 
-  /** For a mere reader: takes the bucket as it is, and never makes or changes it. */
+  /** For a mere reader: takes the bucket as it is, and never creates or changes it. @throws see `OwnedStream.attach`. */
   static async attach(link: NatsLink): Promise<LivenessBucket> {
-    return new LivenessBucket(link, await KvBucket.attach(link, link.names.livenessBucket));
+    return new LivenessBucket(link, await KvBucket.attach(link, 'liveness'));
   }
 
   /**

@@ -5,6 +5,9 @@ import { ErrorCode, NatsError } from 'nats';
 const STREAM_NOT_FOUND = 10059;
 const NO_MESSAGE_FOUND = 10037;
 const STREAM_NAME_IN_USE = 10058;
+const SUBJECTS_OVERLAP = 10065;
+const INVALID_STREAM_CONFIG = 10052;
+const OTHER_STREAM = 10060;
 /** The second one is a cluster's answer while another write of the same subject is under way. */
 const WRONG_LAST_SEQUENCE = [10071, 10164];
 
@@ -23,6 +26,26 @@ export function isStreamNameInUse(error: unknown): boolean {
 
 export function isWrongSequence(error: unknown): boolean {
   return WRONG_LAST_SEQUENCE.includes(apiCode(error) ?? 0);
+}
+
+/** Another stream has our subjects, wholly or in part. */
+export function isSubjectOverlap(error: unknown): boolean {
+  return apiCode(error) === SUBJECTS_OVERLAP;
+}
+
+/** An existing stream's setting that no update changes, such as its storage. */
+export function isImmutableSetting(error: unknown): boolean {
+  return apiCode(error) === INVALID_STREAM_CONFIG && /can ?not (change|unseal|be)/.test(describeNatsError(error));
+}
+
+/** Another stream than the expected one has the subject. It stored nothing. */
+export function isOtherStream(error: unknown): boolean {
+  return apiCode(error) === OTHER_STREAM;
+}
+
+/** JetStream's own answer, not a failure on the way there. */
+export function isApiError(error: unknown): boolean {
+  return apiCode(error) !== undefined;
 }
 
 /** Nobody listens on the subject. The client gives JetStream's own 503 answers the same code, but with an API error. */

@@ -4,8 +4,8 @@ import { PHASES, type Phases, type Recovery } from '../ring/recovery.ts';
 import type { Cause } from '../ring/snapshot.ts';
 import type { NatsLink } from './connection.ts';
 import { HistoryStream } from './history-stream.ts';
+import type { StreamOptions } from './stream-settings.ts';
 
-const KEPT = 256;
 const BYTES_MAX = 65_536;
 
 const count = z.int().min(0);
@@ -42,17 +42,21 @@ export class RecoveryStream {
   }
 
   /**
-   * Makes the stream, or brings an existing one to these settings. Waits for JetStream, saying so.
-   * @throws {StreamUnfitError} where waiting cannot help.
+   * Creates the stream, or brings ours to these settings. Waits for JetStream, saying so.
+   * @throws {StreamForeignError} when it is another application's. @throws {StreamUnfitError} when waiting cannot help.
    */
-  static async open(link: NatsLink, options: { readonly replicas?: number } = {}): Promise<RecoveryStream> {
-    const { recoveryStream: name, recoverySubject: subject } = link.names;
-    return new RecoveryStream(await HistoryStream.open(link, { name, subject, keep: KEPT, ...options }));
+  static async open(link: NatsLink, options: StreamOptions = {}): Promise<RecoveryStream> {
+    return new RecoveryStream(await HistoryStream.open(link, 'recoveries', options));
+  }
+
+  /** For a mere reader: takes the stream as it is, and never creates or changes it. @throws see `OwnedStream.attach`. */
+  static async attach(link: NatsLink): Promise<RecoveryStream> {
+    return new RecoveryStream(await HistoryStream.attach(link, 'recoveries'));
   }
 
   /** True: stored. False: it may be stored or not. Never rejects; over within two seconds. */
   async publish(recovery: Recovery): Promise<boolean> {
-    const outcome = await this.#stream.publish(new TextEncoder().encode(JSON.stringify(recovery)));
+    const outcome = await this.#stream.append(new TextEncoder().encode(JSON.stringify(recovery)));
     return outcome.kind === 'published';
   }
 

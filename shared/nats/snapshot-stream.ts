@@ -3,6 +3,7 @@ import type { NatsLink } from './connection.ts';
 import { deliver } from './deliver.ts';
 import { HistoryStream, type PublishOutcome, type StoredMessage } from './history-stream.ts';
 import { describeNatsError } from './nats-errors.ts';
+import type { StreamOptions } from './stream-settings.ts';
 
 export interface StoredSnapshot {
   readonly sequence: number;
@@ -10,8 +11,6 @@ export interface StoredSnapshot {
   readonly snapshot: Snapshot | null;
   readonly reason?: string;
 }
-
-const KEPT = 256;
 
 /** The coordinator's decisions: heard at once by a plain subscription, kept by a stream (DESIGN §4, §7). */
 export class SnapshotStream {
@@ -24,17 +23,21 @@ export class SnapshotStream {
   }
 
   /**
-   * Makes the stream, or brings an existing one to these settings. Waits for JetStream, saying so.
-   * @throws {StreamUnfitError} where waiting cannot help.
+   * Creates the stream, or brings ours to these settings. Waits for JetStream, saying so.
+   * @throws {StreamForeignError} when it is another application's. @throws {StreamUnfitError} when waiting cannot help.
    */
-  static async open(link: NatsLink, options: { readonly replicas?: number } = {}): Promise<SnapshotStream> {
-    const { snapshotStream: name, snapshotSubject: subject } = link.names;
-    return new SnapshotStream(link, await HistoryStream.open(link, { name, subject, keep: KEPT, ...options }));
+  static async open(link: NatsLink, options: StreamOptions = {}): Promise<SnapshotStream> {
+    return new SnapshotStream(link, await HistoryStream.open(link, 'snapshots', options));
+  }
+
+  /** For a mere reader: takes the stream as it is, and never creates or changes it. @throws see `OwnedStream.attach`. */
+  static async attach(link: NatsLink): Promise<SnapshotStream> {
+    return new SnapshotStream(link, await HistoryStream.attach(link, 'snapshots'));
   }
 
   /**
    * Publishes in the place after the sequence expected, 0 for the first: `refused` means that another leader published.
-   * `failed` means that it may be stored or not, or that the stream was gone and is made anew: read the newest. Subscribers
+   * `failed` means that it may be stored or not, or that the stream was gone and is created again: read the newest. Subscribers
    * may have heard it in every case. Never rejects; over within two seconds.
    */
   publish(snapshot: Snapshot, expectedSequence: number): Promise<PublishOutcome> {

@@ -1,103 +1,67 @@
-/**
- * Making streams and buckets, and bringing existing ones to the settings wanted: their defaults and a bucket's TTL are
- * otherwise silently kept. Only settings that a 2.9 server knows are used.
- */
+/** Opens streams and buckets, waiting for JetStream where it is not there yet. */
 import { setTimeout as wait } from 'node:timers/promises';
-import { DiscardPolicy, nanos, RetentionPolicy, StorageType, type StreamConfig, type StreamInfo } from 'nats';
 import { WaitingNotice } from '../process/waiting-notice.ts';
 import type { NatsLink } from './connection.ts';
-import type { JetStream } from './jetstream.ts';
-import { streamOfBucket, subjectOfKey } from './names.ts';
-import {
-  describeNatsError,
-  isPermissionDenied,
-  isStreamMissing,
-  isStreamNameInUse,
-  isTemporary,
-} from './nats-errors.ts';
+import { type JetStream, useJetStream } from './jetstream.ts';
+import { describeNatsError, isPermissionDenied, isStreamMissing, isTemporary } from './nats-errors.ts';
+import { restoreStream } from './restored-stream.ts';
+import { readMark } from './stream-mark.ts';
+import { describeForeign, describeOverlaps, judgeOwnership, StreamForeignError } from './stream-ownership.ts';
+import type { WantedStream } from './stream-settings.ts';
 
-export interface WantedStream {
-  readonly settings: Partial<StreamConfig> & { readonly name: string };
-  /** Undefined: 1 for a new stream, and an existing one keeps what it has. */
-  readonly replicas: number | undefined;
-}
-
-/** A stream cannot be made, or not be brought to the settings needed. The message says what to do. */
-export class StreamUnfitError extends Error {
-  readonly code = 'stream-unfit';
-
-  constructor(message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = 'StreamUnfitError';
-  }
-}
-
-const DUPLICATE_WINDOW_MAX_MS = 120_000;
 const RETRY_MIN_MS = 50;
 const RETRY_MAX_MS = 1_000;
 
-const COMMON = { retention: RetentionPolicy.Limits, storage: StorageType.File, max_bytes: -1, max_msg_size: -1 };
-
-/** As every KV client expects a bucket of history 1 to be. Never read from a replica: what is read decides. */
-export function bucketSettings(
-  bucket: string,
-  { ttlMs, replicas }: { readonly ttlMs: number; readonly replicas?: number | undefined },
-): WantedStream {
-  const settings = {
-    ...COMMON,
-    name: streamOfBucket(bucket),
-    subjects: [subjectOfKey(bucket, '>')],
-    max_msgs: -1,
-    max_msgs_per_subject: 1,
-    max_age: nanos(ttlMs),
-    // Refused where it is longer than the maximum age.
-    duplicate_window: nanos(Math.min(ttlMs, DUPLICATE_WINDOW_MAX_MS)),
-    discard: DiscardPolicy.New,
-    deny_delete: true,
-    allow_rollup_hdrs: true,
-    allow_direct: false,
-  };
-  return { settings, replicas };
-}
-
-/** A stream of one subject that keeps its last messages. */
-export function historySettings(
-  name: string,
-  {
-    subject,
-    keep,
-    replicas,
-  }: { readonly subject: string; readonly keep: number; readonly replicas?: number | undefined },
-): WantedStream {
-  const settings = {
-    ...COMMON,
-    name,
-    subjects: [subject],
-    max_msgs: keep,
-    max_msgs_per_subject: -1,
-    max_age: 0,
-    discard: DiscardPolicy.Old,
-    allow_direct: false,
-  };
-  return { settings, replicas };
+/**
+ * Looks at everything that is about to be opened, before any of it is created: an installation that cannot start here
+ * leaves nothing behind. Waits for JetStream indefinitely and says so.
+ * @throws {StreamForeignError} naming all that is another application's.
+ */
+export async function refuseForeignStreams(link: NatsLink, wanted: readonly WantedStream[]): Promise<void> {
+  const jetStream = await useJetStream(link);
+  const findings: string[] = [];
+  for (const each of wanted) {
+    const found = await untilAnswered(link, each, () => findForeign(jetStream, each));
+    findings.push(...(found ?? []));
+  }
+  if (findings.length > 0) throw new StreamForeignError(findings, link.names.prefix);
 }
 
 /**
- * Makes a stream or updates its differing settings, waiting for ever for a JetStream that is not there yet and saying so.
- * A client that may not look at it takes it as it is. Idempotent; several processes may do it at once.
- * @throws {StreamUnfitError} where waiting cannot help: settings that cannot be changed, subjects that another stream has.
+ * Creates a stream or updates its differing settings. Waits for JetStream indefinitely and says so. A client that may not
+ * see the stream takes it as it is. Idempotent; several processes may do it at once.
+ * @throws {StreamForeignError} when it is another application's, or its subjects are.
+ * @throws {StreamUnfitError} when waiting cannot help.
  */
 export async function openStream(link: NatsLink, jetStream: JetStream, wanted: WantedStream): Promise<void> {
+  const opened = await untilAnswered(link, wanted, () => restoreStream(link, jetStream, wanted));
+  if (opened?.ownership !== 'later') return;
+  const { config } = opened.info;
+  const fields = { stream: config.name, mark: readMark(config) };
+  link.log.info(fields, 'stream of a later version opened, its settings left as they are');
+}
+
+async function findForeign(jetStream: JetStream, wanted: WantedStream): Promise<string[]> {
+  const info = await jetStream.manager.streams.info(wanted.settings.name).catch(nullIfMissing);
+  // A login that may not list streams learns of an overlap when it creates its own.
+  if (info === null) return describeOverlaps(jetStream, wanted).catch(emptyIfDenied);
+  return (await judgeOwnership(jetStream, info, wanted)) === 'foreign' ? [describeForeign(info)] : [];
+}
+
+/** Tries until JetStream answers. Null: the permission is denied, which the link logs. */
+async function untilAnswered<Value>(
+  link: NatsLink,
+  wanted: WantedStream,
+  ask: () => Promise<Value>,
+): Promise<Value | null> {
   const { name } = wanted.settings;
   const notice = new WaitingNotice(link.log);
   for (let retryMs = RETRY_MIN_MS; ; retryMs = Math.min(2 * retryMs, RETRY_MAX_MS)) {
     link.signal?.throwIfAborted();
     try {
-      await restoreStream(jetStream, wanted);
-      return;
+      return await ask();
     } catch (error) {
-      // What is denied is logged by the link.
-      if (isPermissionDenied(error)) return;
+      if (isPermissionDenied(error)) return null;
       if (!isTemporary(error)) throw error;
       const reason = describeNatsError(error);
       notice.say({ stream: name, reason }, `waiting for JetStream to open stream ${name} (${reason})`);
@@ -106,56 +70,12 @@ export async function openStream(link: NatsLink, jetStream: JetStream, wanted: W
   }
 }
 
-export interface RestoredStream {
-  readonly info: StreamInfo;
-  /** It was not there: all that it held is gone, and its sequences begin anew. */
-  readonly wasMissing: boolean;
-}
-
-/** One try. @throws {StreamUnfitError}, or the client's error where trying again may help. */
-export async function restoreStream({ manager }: JetStream, wanted: WantedStream): Promise<RestoredStream> {
-  const { settings, replicas } = wanted;
-  const { name } = settings;
-  let wasMissing = false;
-  try {
-    let info = await manager.streams.info(name).catch(nullIfMissing);
-    if (info === null) {
-      wasMissing = true;
-      // Null again: another process made it meanwhile, in its own way.
-      info = await manager.streams.add({ ...settings, num_replicas: replicas ?? 1 }).catch(nullIfInUse);
-      info ??= await manager.streams.info(name);
-    }
-    const change = { ...settings, num_replicas: replicas ?? info.config.num_replicas };
-    if (!isFit(info.config, change)) info = await manager.streams.update(name, change);
-    return { info, wasMissing };
-  } catch (error) {
-    if (isTemporary(error) || isPermissionDenied(error) || isStreamMissing(error) || !isFromServer(error)) throw error;
-    throw new StreamUnfitError(
-      `stream ${name} cannot be used: ${describeNatsError(error)}. Expected ${JSON.stringify(settings)}. ` +
-        `Where nothing else needs it, delete it (nats stream rm ${name}): it is made anew.`,
-      { cause: error },
-    );
-  }
-}
-
-function isFit(current: StreamConfig, wanted: Partial<StreamConfig>): boolean {
-  return Object.entries(wanted).every(([key, value]) => {
-    const has = current[key as keyof StreamConfig];
-    // Servers leave out what is false.
-    return JSON.stringify(has ?? false) === JSON.stringify(value);
-  });
-}
-
-function isFromServer(error: unknown): boolean {
-  return error instanceof Error && 'api_error' in error && error.api_error !== undefined;
-}
-
 function nullIfMissing(error: unknown): null {
   if (isStreamMissing(error)) return null;
   throw error;
 }
 
-function nullIfInUse(error: unknown): null {
-  if (isStreamNameInUse(error)) return null;
+function emptyIfDenied(error: unknown): string[] {
+  if (isPermissionDenied(error)) return [];
   throw error;
 }

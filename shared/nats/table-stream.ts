@@ -2,6 +2,7 @@ import * as z from 'zod';
 import { decodeOrNull } from '../message/decode-message.ts';
 import type { NatsLink } from './connection.ts';
 import { HistoryStream } from './history-stream.ts';
+import type { StreamOptions } from './stream-settings.ts';
 
 /** How many rows the table has, and what changed since the message before. */
 export interface TableSize {
@@ -12,7 +13,6 @@ export interface TableSize {
   readonly at: string;
 }
 
-const KEPT = 1024;
 const BYTES_MAX = 65_536;
 
 const count = z.int().min(0);
@@ -27,17 +27,16 @@ export class TableStream {
   }
 
   /**
-   * Makes the stream, or brings an existing one to these settings. Waits for JetStream, saying so.
-   * @throws {StreamUnfitError} where waiting cannot help.
+   * Creates the stream, or brings ours to these settings. Waits for JetStream, saying so.
+   * @throws {StreamForeignError} when it is another application's. @throws {StreamUnfitError} when waiting cannot help.
    */
-  static async open(link: NatsLink, options: { readonly replicas?: number } = {}): Promise<TableStream> {
-    const { tableStream: name, tableSubject: subject } = link.names;
-    return new TableStream(await HistoryStream.open(link, { name, subject, keep: KEPT, ...options }));
+  static async open(link: NatsLink, options: StreamOptions = {}): Promise<TableStream> {
+    return new TableStream(await HistoryStream.open(link, 'sizes', options));
   }
 
   /** True: stored. False: it may be stored or not. Never rejects; over within two seconds. */
   async publish({ rows, added, removed, at }: TableSize): Promise<boolean> {
-    const outcome = await this.#stream.publish(new TextEncoder().encode(JSON.stringify({ rows, added, removed, at })));
+    const outcome = await this.#stream.append(new TextEncoder().encode(JSON.stringify({ rows, added, removed, at })));
     return outcome.kind === 'published';
   }
 

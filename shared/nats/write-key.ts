@@ -24,13 +24,15 @@ const WRITE_SHARE = 0.6;
 const ATTEMPTS = 4;
 
 /**
- * Writes a key at the revision expected or at one that may be replaced. A bucket that is gone is made anew: it shows as
- * silence, because whoever listens to the keys' subject hides that nobody stores it. Never rejects.
+ * Writes a key at the revision expected or at one that may be replaced. A bucket that is gone is created again: it shows as
+ * silence, because a subscriber to the keys' subject hides that nobody stores it. A revision of 0, or one that turned out
+ * wrong, would also fit another application's bucket: whose bucket it is, is looked at first. Never rejects.
  */
 export async function writeKey(bucket: KvBucket, key: string, write: KeyWrite): Promise<KeyWriteOutcome> {
   const deadline = new Deadline(write.limitMs);
   let { expected } = write;
   try {
+    if (expected === 0 || bucket.isRefused) await deadline.within(bucket.verify());
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
       const limitMs = WRITE_SHARE * deadline.leftMs();
       const outcome = await bucket.write(key, { bytes: write.bytes, expected, limitMs });
@@ -39,7 +41,7 @@ export async function writeKey(bucket: KvBucket, key: string, write: KeyWrite): 
         const { wasMissing } = await deadline.within(bucket.restore());
         if (!wasMissing) return { kind: 'failed', reason: outcome.reason };
       }
-      const entry = await deadline.within(bucket.read(key));
+      const [entry] = await deadline.within(Promise.all([bucket.read(key), bucket.verify()]));
       if (!write.mayReplace(entry)) return entry === null ? gone(key) : { kind: 'refused', entry };
       expected = entry?.revision ?? 0;
     }

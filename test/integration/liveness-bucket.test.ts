@@ -70,17 +70,22 @@ describe('its settings', () => {
     assert.equal((await kv.status()).ttl, TTL_MS);
   });
 
-  test('A bucket that somebody else made with another TTL is brought to ours, and keeps what is not ours to set.', async () => {
-    const link = await openTestLink({ url: (await sharedNats()).url, prefix: freshPrefix() });
-    const name = link.names.livenessBucket;
-    await link.connection.jetstream().views.kv(name, { ttl: 10_000, history: 5, description: 'theirs' });
+  test('changed settings of our bucket are set back, and what is not ours to set stays', async () => {
+    const { link } = await openFresh();
+    const manager = await link.connection.jetstreamManager();
+    const { description } = await streamConfig(link);
+    const changes = { max_age: nanos(10_000), max_msgs_per_subject: 5, allow_direct: true };
+    await manager.streams.update(`KV_${link.names.livenessBucket}`, {
+      ...changes,
+      description: `ask Anna ${description}`,
+    });
     assert.equal((await streamConfig(link)).max_age, nanos(10_000));
     await LivenessBucket.open(link, { ttlMs: TTL_MS });
     const config = await streamConfig(link);
     assert.deepEqual([config.max_age, config.max_msgs_per_subject], [nanos(TTL_MS), 1]);
     assert.equal(config.duplicate_window, config.max_age);
     assert.equal(config.allow_direct ?? false, false);
-    assert.equal(config.description, 'theirs');
+    assert.equal(config.description, `ask Anna ${description}`);
     await LivenessBucket.open(link, { ttlMs: 30_000 });
     assert.equal((await streamConfig(link)).max_age, nanos(30_000));
   });
@@ -93,12 +98,15 @@ describe('its settings', () => {
     assert.equal((await streamConfig(links[0]!)).max_age, nanos(TTL_MS));
   });
 
-  test('A bucket that cannot be brought to them is refused with what to do.', async () => {
-    const link = await openTestLink({ url: (await sharedNats()).url, prefix: freshPrefix() });
-    await link.connection.jetstream().views.kv(link.names.livenessBucket, { storage: StorageType.Memory });
+  test('our bucket is refused with what to do when a setting cannot be changed', async () => {
+    const { link } = await openFresh();
+    const { description = '' } = await streamConfig(link);
+    await deleteStream(link);
+    const views = link.connection.jetstream().views;
+    await views.kv(link.names.livenessBucket, { storage: StorageType.Memory, description });
     await assert.rejects(LivenessBucket.open(link, { ttlMs: TTL_MS }), (error: Error & { code?: string }) => {
       assert.equal(error.code, 'stream-unfit');
-      assert.match(error.message, /can not change storage type .*delete it \(nats stream rm KV_t\w+_workers\)/);
+      assert.match(error.message, /can not change storage type .*Delete it \(nats stream rm KV_t\w+_workers\)/);
       return true;
     });
   });

@@ -47,22 +47,26 @@ async function deleteStream(link: NatsLink): Promise<void> {
   await (await link.connection.jetstreamManager()).streams.delete(link.names.snapshotStream);
 }
 
-test('The stream keeps the last 256 of its one subject; settings of others are corrected.', async () => {
-  const link = await openTestLink({ url: (await sharedNats()).url, prefix: freshPrefix() });
+test('keeps the last 256 messages of its one subject, and sets back what somebody changed', async () => {
+  const { link } = await openFresh();
   const { snapshotStream: name, snapshotSubject } = link.names;
   const manager = await link.connection.jetstreamManager();
-  await manager.streams.add({ name, subjects: [snapshotSubject], max_msgs: 5, max_age: 60_000_000_000 });
+  await manager.streams.update(name, { max_msgs: 5, max_age: 600_000_000_000 });
   await SnapshotStream.open(link);
   const { config } = await manager.streams.info(name);
   assert.deepEqual([config.subjects, config.max_msgs, config.max_age], [[snapshotSubject], 256, 0]);
   assert.equal(config.allow_direct ?? false, false);
 });
 
-test('Subjects that another stream holds are refused with what to do.', async () => {
+test('refuses a subject that another stream captures, and says what to do', async () => {
   const prefix = freshPrefix();
   const link = await openTestLink({ url: (await sharedNats()).url, prefix });
   await (await link.connection.jetstreamManager()).streams.add({ name: `${prefix}_ALL`, subjects: [`${prefix}.>`] });
-  await assert.rejects(SnapshotStream.open(link), /stream t\w+_RING cannot be used: subjects overlap with an existing/);
+  await assert.rejects(SnapshotStream.open(link), {
+    code: 'stream-foreign',
+    message:
+      /stream t\w+_RING cannot be created: its subject t\w+\.ring\.snapshot overlaps stream t\w+_ALL .*--nats-prefix/,
+  });
 });
 
 test('What is published is heard, is the newest, and stands in the history.', async () => {
@@ -151,7 +155,7 @@ test('A snapshot as large as a message may be is published, heard and read.', as
   assert.equal((await stream.publish(tooLarge, 1)).kind, 'failed');
 });
 
-test('A stream that is gone is made anew by a publish, which reports the failure; then versions go on.', async () => {
+test('a publish creates a lost stream again and reports the failure; then versions go on', async () => {
   for (const isHeard of [false, true]) {
     const { link, stream } = await openFresh();
     const stop = isHeard ? stream.subscribe(SLOTS, () => {}) : () => {};
@@ -161,7 +165,7 @@ test('A stream that is gone is made anew by a publish, which reports the failure
     assert.deepEqual(await stream.history(3), []);
     const outcome = await stream.publish(makeSnapshot(2), 1);
     assert.equal(outcome.kind, 'failed');
-    if (outcome.kind === 'failed') assert.match(outcome.reason, /was gone; it is made anew/);
+    if (outcome.kind === 'failed') assert.match(outcome.reason, /was gone; it is created again/);
     assert.equal(await stream.newest(SLOTS), null);
     assert.deepEqual(await stream.publish(makeSnapshot(2), 0), { kind: 'published', sequence: 1 });
     stop();
@@ -185,7 +189,7 @@ test('While the server is away publishing fails and reading is rejected; both wo
   await until('it to be heard', () => heard.some((received) => received.ok && received.snapshot.version === 3));
 });
 
-test('Table sizes are published and read back in order, without garbage; their stream too is made anew.', async () => {
+test('Table sizes are published and read back in order, without garbage; their stream, too, is created again.', async () => {
   const link = await openTestLink({ url: (await sharedNats()).url, prefix: freshPrefix() });
   const stream = await TableStream.open(link);
   assert.equal(await stream.newest(), null);

@@ -28,7 +28,7 @@ export async function drainWorker(context: CommandContext, request: DrainRequest
   const link = await context.nats();
   // Connected before anything is asked for: what is begun can then be watched.
   const { postgres, table, adoption } = await context.adopted();
-  const [stream, fence] = [await SnapshotStream.open(link), new Fence(postgres, table, adoption)];
+  const [stream, fence] = [await SnapshotStream.attach(link), new Fence(postgres, table, adoption)];
   await refuseUnlessFit(link, request);
   await askWorker(link, request);
   const { worker, isDrained } = request;

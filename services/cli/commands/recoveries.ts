@@ -8,7 +8,7 @@ const HEAD = ['ring', 'epoch', 'at', 'moved', 'workers', 'to plan', 'to publish'
 
 /** How long the last disruptions took to mend, phase by phase, the newest last. */
 export async function listRecoveries(context: CommandContext, args: { readonly limit: number }): Promise<number> {
-  const stream = await RecoveryStream.open(await context.nats());
+  const stream = await RecoveryStream.attach(await context.nats());
   const recoveries = await stream.history(args.limit);
   if (context.output.isJson) {
     for (const recovery of recoveries) context.output.result(recovery, () => '');

@@ -15,7 +15,7 @@ export async function showRing(context: CommandContext, args: { readonly version
 
 /** Prints the newest, then each new one, until the process is asked to end. */
 export async function watchRing(context: CommandContext, signal: AbortSignal): Promise<number> {
-  const stream = await SnapshotStream.open(await context.nats());
+  const stream = await SnapshotStream.attach(await context.nats());
   const print = (snapshot: Snapshot) => context.output.result(snapshot, () => describeInLine(snapshot));
   const stop = stream.subscribe(null, (received) => {
     if (received.ok) print(received.snapshot);
@@ -69,7 +69,7 @@ export async function diffRings(
 
 /** @throws CommandError when nothing was published yet. */
 export async function readNewest(context: CommandContext): Promise<Snapshot> {
-  const stream = await SnapshotStream.open(await context.nats());
+  const stream = await SnapshotStream.attach(await context.nats());
   const newest = await stream.newest(null);
   if (newest?.snapshot != null) return newest.snapshot;
   if (newest?.reason !== undefined) throw new CommandError(`the newest message is no snapshot: ${newest.reason}`);
@@ -77,7 +77,7 @@ export async function readNewest(context: CommandContext): Promise<Snapshot> {
 }
 
 async function readHistory(context: CommandContext, limit: number): Promise<Snapshot[]> {
-  const stream = await SnapshotStream.open(await context.nats());
+  const stream = await SnapshotStream.attach(await context.nats());
   const stored = await stream.history(limit);
   return stored.flatMap(({ snapshot }) => (snapshot === null ? [] : [snapshot]));
 }
