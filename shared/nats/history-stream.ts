@@ -89,7 +89,7 @@ export class HistoryStream {
 
   /** Answered by the stream's leader; null: there is none, or no stream. @throws the client's error when nobody can say. */
   async newest(): Promise<StoredMessage | null> {
-    this.#stream.assertUsable();
+    await this.#stream.lookAgain();
     const message = await this.#read({ last_by_subj: this.#subject });
     const sequence = message?.sequence ?? 0;
     if (sequence < this.#seen) await this.#stream.verify();
@@ -99,7 +99,7 @@ export class HistoryStream {
 
   /** The last `limit` messages, oldest first. @throws the client's error when nobody can say. */
   async history(limit: number): Promise<StoredMessage[]> {
-    this.#stream.assertUsable();
+    await this.#stream.lookAgain();
     const { manager } = this.#stream.jetStream;
     const info = await manager.streams.info(this.#stream.name).catch(nullIfMissing);
     if (info === null || info.state.messages === 0) return [];
@@ -123,8 +123,8 @@ export class HistoryStream {
     if (!this.#link.isConnected()) return { kind: 'failed', reason: 'not connected to NATS' };
     const deadline = new Deadline(PUBLISH_LIMIT_MS);
     try {
-      const restored = this.#stream.isRefused ? await deadline.within(this.#stream.restore()) : null;
-      return await publish({ deadline, isNew: restored?.wasMissing === true });
+      const isNew = await deadline.within(this.#stream.lookAgain());
+      return await publish({ deadline, isNew });
     } catch (error) {
       return { kind: 'failed', reason: describeNatsError(error) };
     }

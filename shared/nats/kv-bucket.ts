@@ -82,7 +82,7 @@ export class KvBucket {
    * again. @throws {StreamForeignError} while it is another application's; the client's error when nobody can say.
    */
   async verify(): Promise<void> {
-    if (this.#stream.isRefused) await this.#stream.restore();
+    if (this.#stream.isRefused) await this.#stream.lookAgain();
     else await this.#stream.verify();
   }
 

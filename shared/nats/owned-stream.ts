@@ -20,23 +20,28 @@ export class OwnedStream {
   readonly jetStream: JetStream;
   readonly #link: NatsLink;
   readonly #wanted: WantedStream;
+  readonly #isReader: boolean;
   /** Why it is not used now. */
   #refusal: StreamForeignError | null = null;
   /** A login may be denied the look: then the stream is taken as it is. */
   #mayLook = true;
 
-  private constructor(link: NatsLink, jetStream: JetStream, wanted: WantedStream) {
+  private constructor(
+    link: NatsLink,
+    { jetStream, wanted, isReader }: { jetStream: JetStream; wanted: WantedStream; isReader: boolean },
+  ) {
     this.name = wanted.settings.name;
     this.jetStream = jetStream;
     this.#link = link;
     this.#wanted = wanted;
+    this.#isReader = isReader;
   }
 
   /** Creates it or brings it to its settings. See `openStream` for what it waits for and throws. */
   static async open(link: NatsLink, wanted: WantedStream): Promise<OwnedStream> {
     const jetStream = await useJetStream(link);
     await openStream(link, jetStream, wanted);
-    return new OwnedStream(link, jetStream, wanted);
+    return new OwnedStream(link, { jetStream, wanted, isReader: false });
   }
 
   /**
@@ -45,7 +50,7 @@ export class OwnedStream {
    * @throws {StreamUnfitError} when JetStream does not answer.
    */
   static async attach(link: NatsLink, wanted: WantedStream): Promise<OwnedStream> {
-    const stream = new OwnedStream(link, await useJetStream(link), wanted);
+    const stream = new OwnedStream(link, { jetStream: await useJetStream(link), wanted, isReader: true });
     try {
       await stream.verify();
     } catch (error) {
@@ -63,6 +68,17 @@ export class OwnedStream {
   /** @throws {StreamForeignError} when the last look found another application's stream. */
   assertUsable(): void {
     if (this.#refusal !== null) throw this.#refusal;
+  }
+
+  /**
+   * Where the last look found another application's stream, tries to have ours again. True: it has just been created.
+   * @throws {StreamForeignError} while it is another application's; the client's error when nobody can say.
+   */
+  async lookAgain(): Promise<boolean> {
+    if (this.#refusal === null) return false;
+    if (!this.#isReader) return (await this.restore()).wasMissing;
+    await this.verify();
+    return false;
   }
 
   /**

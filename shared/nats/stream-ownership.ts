@@ -49,7 +49,7 @@ export function describeForeign({ config, state, created }: StreamInfo): string 
   const traits = [
     ...describeRole(config),
     ...(config.subjects?.length ? [`subjects ${config.subjects.join(', ')}`] : []),
-    ...(isBucket(config) ? [`history ${config.max_msgs_per_subject}`] : []),
+    ...(isBucket(config) && config.max_msgs_per_subject > 0 ? [`history ${config.max_msgs_per_subject}`] : []),
     config.max_age === 0 ? 'no maximum age' : `maximum age ${millis(config.max_age)} ms`,
     `${state.messages} messages`,
     `created ${created}`,
