@@ -94,14 +94,12 @@ export class AuditLog {
     const first = this.#first;
     const last = this.#last;
     if (first === null || last === null) throw new Error('no sample was taken');
-    const tracks = [...[...this.#tracks.values()].map((track) => addLag(track, last)), ...this.#gone];
+    const tracks = this.#finished(last);
     const missed = tracks.reduce((sum, track) => sum + track.missed, 0);
     const double = tracks.reduce((sum, track) => sum + track.double, 0);
     const shares = countShares(last);
     const isUneven = this.#isUneven(Object.values(shares));
     const unowned = last.rows.filter(({ owner }) => owner === null).length;
-    const faulty = tracks.filter((track) => track.missed > 0 || track.double > 0);
-    faulty.sort((a, b) => b.double - a.double || b.missed - a.missed || (a.row.id < b.row.id ? -1 : 1));
     return {
       seconds: Math.round(last.atSeconds - first.atSeconds),
       samples: this.#samples,
@@ -112,11 +110,18 @@ export class AuditLog {
       exhausted: last.rows.filter(({ value }) => isExhausted(value)).length,
       shares,
       isUneven,
-      worst: faulty
-        .slice(0, 10)
-        .map(({ row, missed, double }) => ({ id: row.id, slot: row.slot, owner: row.owner, missed, double })),
+      worst: listFindings(tracks).slice(0, 10),
       isClean: missed === 0 && double === 0 && unowned === 0 && !isUneven,
     };
+  }
+
+  /** All rows with a missed or double tick, the worst first. */
+  findings(): RowFinding[] {
+    return this.#last === null ? [] : listFindings(this.#finished(this.#last));
+  }
+
+  #finished(last: AuditSample): Track[] {
+    return [...[...this.#tracks.values()].map((track) => addLag(track, last)), ...this.#gone];
   }
 }
 
@@ -156,6 +161,13 @@ function compare(known: Track, row: AuditedRow, sample: AuditSample): Track {
 function addLag(track: Track, last: AuditSample): Track {
   const lag = Math.floor(last.atSeconds) - FRESH_TICKS - track.tick;
   return lag > 0 ? { ...track, missed: track.missed + lag } : track;
+}
+
+function listFindings(tracks: readonly Track[]): RowFinding[] {
+  return tracks
+    .filter((track) => track.missed > 0 || track.double > 0)
+    .sort((a, b) => b.double - a.double || b.missed - a.missed || (a.row.id < b.row.id ? -1 : 1))
+    .map(({ row, missed, double }) => ({ id: row.id, slot: row.slot, owner: row.owner, missed, double }));
 }
 
 function countShares({ workers, rows }: AuditSample): Record<string, number> {

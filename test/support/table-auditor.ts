@@ -58,8 +58,11 @@ export class TableAuditor {
   }
 
   /** Audits until the end is asked for. An outage of Postgres is waited for: what was missed meanwhile shows afterwards. */
-  async watch(end: AbortSignal, tell: (sample: AuditSample, result: AuditResult) => void): Promise<AuditResult> {
-    const log = new AuditLog(isUneven);
+  async watch(
+    end: AbortSignal,
+    tell: (sample: AuditSample, result: AuditResult) => void,
+    log = new AuditLog(isUneven),
+  ): Promise<AuditResult> {
     while (!end.aborted) {
       const sample = await this.look();
       if (sample !== null) {

@@ -36,6 +36,18 @@ describe('the audit finds', () => {
     assert.deepEqual(result.worst, [{ id: 'r1', slot: 7, owner: 'a', missed: 1, double: 0 }]);
   });
 
+  test('every faulty row, not only the worst ten', () => {
+    const rows = (value: number, lastTick: number) =>
+      Array.from({ length: 12 }, (_, index) => row(value, lastTick, { id: `r${index + 10}`, slot: index }));
+    const log = new AuditLog(isUneven);
+    assert.deepEqual(log.findings(), []);
+    log.add(sample(SECOND + 0.5, ...rows(10, SECOND)));
+    log.add(sample(SECOND + 2.5, ...rows(11, SECOND + 2)));
+    assert.equal(log.result().worst.length, 10);
+    assert.equal(log.findings().length, 12);
+    assert.deepEqual(log.findings()[11], { id: 'r21', slot: 11, owner: 'a', missed: 1, double: 0 });
+  });
+
   test('a double tick: the value grew by more than the number', () => {
     const result = audit(sample(SECOND + 0.5, row(10, SECOND)), sample(SECOND + 1.5, row(12, SECOND + 1)));
     assert.deepEqual([result.missed, result.double, result.isClean], [0, 1, false]);
