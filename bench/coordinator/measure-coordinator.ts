@@ -4,10 +4,10 @@ import { addRows } from '../../shared/postgres/rows.ts';
 import { encodeSnapshot, type Snapshot } from '../../shared/ring/snapshot.ts';
 import { openNats } from '../support/bench-nats.ts';
 import { type BenchPostgres, connect } from '../support/bench-postgres.ts';
+import { BenchService } from '../support/bench-service.ts';
 import { cpuMsOfTree, residentMb } from '../support/cpu.ts';
 import { say } from '../support/output.ts';
 import { NAMES } from '../ticks/measured-table.ts';
-import { BenchService } from '../ticks/services.ts';
 import { SimulatedWorkers } from './simulated-workers.ts';
 
 const SETTLE_LIMIT_MS = 120_000;

@@ -4,10 +4,10 @@ import { addRows } from '../../shared/postgres/rows.ts';
 import { quoteTable, slotExpression } from '../../shared/postgres/table.ts';
 import type { BenchNats } from '../support/bench-nats.ts';
 import { type BenchPostgres, connect } from '../support/bench-postgres.ts';
+import { BenchService } from '../support/bench-service.ts';
 import { cpuMsOfTree, residentMb } from '../support/cpu.ts';
 import { sum } from '../support/statistics.ts';
 import { NAMES } from './measured-table.ts';
-import { BenchService } from './services.ts';
 
 /** What the whole product did with a table, at its own pace of one tick a second. */
 export interface OneHertzResult {

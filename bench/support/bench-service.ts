@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type RunningProcess, startProcess } from '../../services/local/process.ts';
-import { compiledService } from '../support/compiled-services.ts';
+import { compiledService } from './compiled-services.ts';
 
 const STOP_LIMIT_MS = 15_000;
 const READY_LIMIT_MS = 120_000;
@@ -8,6 +8,8 @@ const READY_LIMIT_MS = 120_000;
 export interface ServiceSurroundings {
   readonly natsUrl: string;
   readonly databaseUrl: string;
+  /** Called with each log line, except the long lists of ids. */
+  readonly onLine?: (line: string) => void;
 }
 
 /** A service's real process, whose log is read and thrown away but for where it serves its metrics. */
@@ -35,9 +37,12 @@ export class BenchService {
         HTTP_PORT: '0',
         LOG_FORMAT: 'json',
       },
+      // After Ctrl-C nobody waits for an orderly leave.
+      orphanSignal: 'SIGKILL',
       onLine: (line) => {
         // Long lines are id lists: not worth parsing here.
         if (line.length > 2_000) return;
+        around.onLine?.(line);
         seen.port ??= Number(/"port":(\d+)/.exec(line)?.[1] ?? Number.NaN) || null;
         if (/"level":"(warn|error|fatal)"/.test(line)) seen.warnings.push(line.slice(0, 300));
       },
@@ -49,12 +54,12 @@ export class BenchService {
     return this.#seen.warnings;
   }
 
-  /** The value of a metric without labels, or the sum of those with; 0 where it is not there. */
-  async readMetric(name: string): Promise<number> {
+  /** The value of a metric, or the sum over its labels; `counts` picks among the lines. 0 if the metric does not exist. */
+  async readMetric(name: string, counts: (line: string) => boolean = () => true): Promise<number> {
     const response = await fetch(`http://127.0.0.1:${this.#seen.port}/metrics`);
     const lines = (await response.text())
       .split('\n')
-      .filter((line) => line.startsWith(name) && /[ {]/.test(line[name.length] ?? ''));
+      .filter((line) => line.startsWith(name) && /[ {]/.test(line[name.length] ?? '') && counts(line));
     return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
   }
 
