@@ -27,6 +27,8 @@ const PURE = [
   /^test\/e2e\/(log-lines|watching|handover|findings|psql-table)\.ts$/,
   /^test\/simulation\/random\.ts$/,
   /^bench\/soak\/(gaps|plan|rest|slope|tally)\.ts$/,
+  /^bench\/contention\/(application-messages|missed-ticks|verdicts)\.ts$/,
+  /^bench\/support\/statistics\.ts$/,
 ];
 /** Validates messages; it reads nothing but its argument. */
 const PURE_MAY_IMPORT = ['zod'];
