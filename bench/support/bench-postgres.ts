@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { pino } from 'pino';
 import { startPostgres } from '../../services/local/postgres.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
-import { makeScratchFolder, removeScratchFolder } from './scratch-folder.ts';
+import { killAtExit, makeScratchFolder, removeScratchFolder } from './scratch-folder.ts';
 
 export const SILENT = pino({ level: 'silent' });
 
@@ -48,8 +48,10 @@ export function connect(url: string, name: string): Promise<PostgresLink> {
 async function startEmbedded() {
   const dataDir = await makeScratchFolder('postgres');
   const server = await startPostgres({ dataDir, port: 0, log: SILENT });
+  const spare = killAtExit(server.kill);
   const stop = async () => {
     await server.stop();
+    spare();
     removeScratchFolder(dataDir);
   };
   return { url: server.url, pid: server.pid, stop };

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 const folders = new Set<string>();
+const kills = new Set<() => void>();
 
 /** A new folder for a server's data, removed when the benchmark ends: also when it is cut off. */
 export async function makeScratchFolder(name: string): Promise<string> {
@@ -14,10 +15,21 @@ export async function makeScratchFolder(name: string): Promise<string> {
 
 export function removeScratchFolder(folder: string): void {
   folders.delete(folder);
-  rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+  // A server killed a moment ago may still be writing.
+  rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
+}
+
+/**
+ * Kills a server if the benchmark is cut off, before its folder is removed: a running one writes new files into it.
+ * @returns the end of that, to be called when the server has stopped.
+ */
+export function killAtExit(kill: () => void): () => void {
+  kills.add(kill);
+  return () => void kills.delete(kill);
 }
 
 process.once('exit', () => {
+  for (const kill of kills) kill();
   for (const folder of folders) removeScratchFolder(folder);
 });
 // By default a signal ends a process without its exit handlers.
