@@ -34,7 +34,7 @@ export interface Workload {
 const TABLE = quoteTable(NAMES);
 const CLIENTS = 4;
 const SHORT_PAUSE_MS = 5;
-const JOB_MS = 10;
+const JOB_MS = 200;
 /** Between two polls of an empty queue. */
 const POLL_MS = 5;
 /** Twice in a transaction, which so takes 30 ms. */
@@ -57,7 +57,7 @@ export const WORKLOADS: readonly Workload[] = [
   },
   {
     key: 'job-queue',
-    title: 'jobs of 10 ms taken by FOR UPDATE SKIP LOCKED',
+    title: 'jobs of 200 ms taken by FOR UPDATE SKIP LOCKED',
     clients: CLIENTS,
     isRowLocked: false,
     pauseMs: 0,
