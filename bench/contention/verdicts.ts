@@ -88,7 +88,7 @@ function judgeOthers(result: WorkloadResult): Verdict[] {
     { target: 'no application transaction is killed', seen: `${killed} killed`, isMet: killed === 0 },
     {
       target: `throughput at least ${THROUGHPUT_RATIO} of that without`,
-      seen: ratio.toFixed(2),
+      seen: ratio.toFixed(3),
       isMet: ratio >= THROUGHPUT_RATIO,
     },
   ];
