@@ -82,6 +82,7 @@ export class OurRound {
       lingering: [],
       expectedRows: this.#setup.rows,
       ring: this.#setup.version,
+      measuredMs: nowMs,
       nowMs,
     };
   }

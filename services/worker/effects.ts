@@ -53,7 +53,7 @@ export function performWorker(config: WorkerConfig, outside: WorkerOutside): Per
       case 'tick':
         return tick(config, outside, effect);
       case 'rebase':
-        return fence.rebase({ worker: config.id, tick: effect.tick, slots: effect.slots }).then(
+        return fence.rebase({ worker: config.id, slots: effect.slots }).then(
           (slots) => ({ kind: 'rebased', slots }),
           () => null,
         );

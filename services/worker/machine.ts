@@ -15,6 +15,7 @@ import {
 } from './heartbeat.ts';
 import type { WorkerConfig, WorkerEffect, WorkerEvent, WorkerReport } from './protocol.ts';
 import {
+  abandonRound,
   advanceRound,
   dueTick,
   failIds,
@@ -27,6 +28,7 @@ import {
   type RoundStep,
   receiveIds,
   roundWakeAtMs,
+  STEP_BACK_TICKS,
 } from './round.ts';
 import {
   failClaim,
@@ -57,6 +59,8 @@ export interface WorkerState {
   readonly identityCheck: Polled;
   readonly clock: DatabaseClock;
   readonly clockRead: Polled;
+  /** When the newest measurement of the database's clock was begun, ms; -Infinity: none was. */
+  readonly measuredMs: number;
   readonly newestRead: Polled;
   readonly hasReadNewest: boolean;
   readonly slice: SliceState;
@@ -85,6 +89,8 @@ const AT_ONCE: Polled = { isBusy: false, nextAtMs: Number.NEGATIVE_INFINITY };
 const IDENTITY_RETRY_MS = 250;
 const CLOCK_EVERY_MS = 5_000;
 const CLOCK_RETRY_MS = 250;
+/** A measurement older than this is repeated when the fence contradicts it. */
+const CLOCK_DOUBTED_AFTER_MS = 100;
 const NEWEST_EVERY_MS = 5_000;
 const NEWEST_RETRY_MS = 250;
 
@@ -95,6 +101,7 @@ export function startWorker(config: WorkerConfig): WorkerState {
     identityCheck: AT_ONCE,
     clock: UNMEASURED,
     clockRead: AT_ONCE,
+    measuredMs: Number.NEGATIVE_INFINITY,
     newestRead: AT_ONCE,
     hasReadNewest: false,
     slice: NO_SLICE,
@@ -140,7 +147,12 @@ function handle(state: WorkerState, event: WorkerEvent, nowMs: number): Change {
     case 'identity-checked':
       return finishIdentityCheck(state, event.outcome, nowMs);
     case 'clock-measured':
-      return only({ ...state, clock: addSample(state.clock, event), clockRead: pause(CLOCK_EVERY_MS, nowMs) });
+      return only({
+        ...state,
+        clock: addSample(state.clock, event),
+        clockRead: pause(CLOCK_EVERY_MS, nowMs),
+        measuredMs: event.sentMs,
+      });
     case 'clock-failed':
       return only({ ...state, clockRead: pause(CLOCK_RETRY_MS, nowMs) });
     case 'renewed':
@@ -165,7 +177,7 @@ function handle(state: WorkerState, event: WorkerEvent, nowMs: number): Change {
     case 'tick-failed':
       return receiveTick(state, event, nowMs);
     case 'rebased':
-      return reported(state, { kind: 'rebased', slots: event.slots });
+      return event.slots === 0 ? only(state) : reported(state, { kind: 'rebased', slots: event.slots });
     case 'ids-read':
       return takeRound(state, receiveIds(state.round, event, roundContext(state, nowMs)));
     case 'ids-failed':
@@ -294,7 +306,9 @@ function receiveClaim(
   }
   const step = finishClaim(state.slice, event, state.config.id, nowMs);
   const { claimed } = event.result;
-  const applied = applySlice(state, step, claimed, nowMs);
+  const due = dueTick({ clock: state.clock, phaseMs: state.config.phaseMs, nowMs });
+  const isBehind = due !== null && claimed.some(({ lastTick }) => lastTick > due + STEP_BACK_TICKS);
+  const applied = applySlice(isBehind ? doubtClock(state, nowMs) : state, step, claimed, nowMs);
   // Claimed again after a dispute: nobody ticked these meanwhile.
   const again =
     step.applied === null
@@ -328,8 +342,10 @@ function receiveTick(
     const takeover = isGained ? null : state.takeover;
     return reported({ ...state, round, takeover }, { kind: 'failed', what: 'tick', reason: event.reason });
   }
+  if (event.result.isEarly) return refuseEarlyTick(state, event);
+  const doubted = event.result.ahead.length > 0 ? doubtClock(state, nowMs) : state;
   const fenced = event.result.lost.length > 0 ? loseSlots(state.slice, event.result.lost) : null;
-  const next = fenced === null ? state : { ...state, slice: fenced.state };
+  const next = fenced === null ? doubted : { ...doubted, slice: fenced.state };
   const rounded = takeRound(next, finishTick(next.round, event, event.lane, roundContext(next, nowMs)));
   const ticked = event.lane === 'gained' ? tellTakeover(rounded, event, nowMs) : rounded;
   if (fenced === null) return ticked;
@@ -339,6 +355,25 @@ function receiveTick(
     effects.push({ kind: 'report', report: { kind: 'slots-lost', slots: fenced.disputed, ring } });
   }
   return { state: ticked.state, effects };
+}
+
+/** The fence knows later ticks than this worker's clock: perhaps its machine was paused. The clock is measured at once. */
+function doubtClock(state: WorkerState, nowMs: number): WorkerState {
+  if (state.clockRead.isBusy || nowMs - state.measuredMs < CLOCK_DOUBTED_AFTER_MS) return state;
+  return { ...state, clockRead: AT_ONCE };
+}
+
+/** The database's clock shows less than this worker assumes, so no tick is begun before it is measured again. */
+function refuseEarlyTick(state: WorkerState, event: Extract<WorkerEvent, { kind: 'ticked' }>): Change {
+  const isGained = event.lane === 'gained';
+  const next = {
+    ...state,
+    clock: UNMEASURED,
+    clockRead: state.clockRead.isBusy ? state.clockRead : AT_ONCE,
+    round: isGained ? state.round : abandonRound(state.round, event.tick),
+    takeover: isGained ? null : state.takeover,
+  };
+  return reported(next, { kind: 'tick-early', tick: event.tick });
 }
 
 /** Takes over what the slice became; where a snapshot was applied, ticks what is behind and tells of it. */
@@ -433,6 +468,7 @@ function roundContext(state: WorkerState, nowMs: number): RoundContext {
     lingering: slice.lingering,
     expectedRows: slice.applied === null ? 0 : rowsOf(slice.applied, config.id),
     ring: slice.applied?.version ?? 0,
+    measuredMs: state.measuredMs,
     nowMs,
   };
 }

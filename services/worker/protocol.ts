@@ -72,7 +72,7 @@ export type WorkerEffect =
   | { readonly kind: 'read-newest' }
   | { readonly kind: 'claim'; readonly order: Order; readonly slots: readonly number[] }
   | { readonly kind: 'tick'; readonly lane: TickLane; readonly tick: number; readonly slots: readonly number[] }
-  | { readonly kind: 'rebase'; readonly tick: number; readonly slots: readonly number[] }
+  | { readonly kind: 'rebase'; readonly slots: readonly number[] }
   | { readonly kind: 'read-ids'; readonly tick: number; readonly slots: readonly number[] }
   | { readonly kind: 'read-owned' }
   | { readonly kind: 'tell-applied'; readonly applied: RingApplied }
@@ -108,6 +108,7 @@ export type WorkerReport =
   | { readonly kind: 'slots-lost'; readonly slots: readonly number[]; readonly ring: number }
   | { readonly kind: 'claims-refused'; readonly slots: readonly number[]; readonly ring: number }
   | { readonly kind: 'failed'; readonly what: 'claim' | 'tick'; readonly reason: string }
+  | { readonly kind: 'tick-early'; readonly tick: number }
   | { readonly kind: 'rebased'; readonly slots: number }
   | { readonly kind: 'drained' | 'undrained' }
   | { readonly kind: 'leaving' }

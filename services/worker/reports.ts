@@ -56,6 +56,9 @@ export function makeWorkerReports(options: WatchingLineOptions): (report: Worker
       case 'failed':
         metrics.failures.inc({ what: report.what });
         return log.warn({ reason: report.reason }, `${report.what} failed; trying again`);
+      case 'tick-early':
+        metrics.failures.inc({ what: 'tick' });
+        return log.warn({ tick: report.tick }, 'tick refused: the database clock is behind it; measuring it again');
       case 'rebased':
         metrics.rebasedSlots.inc(report.slots);
         return log.warn({ slots: report.slots }, 'the database clock stepped back; slots re-based');

@@ -70,6 +70,8 @@ export interface RoundContext {
   /** Rows to expect in `slots`, for the choice of the chunks. */
   readonly expectedRows: number;
   readonly ring: number;
+  /** When the newest measurement of the database's clock was begun, ms. */
+  readonly measuredMs: number;
   readonly nowMs: number;
 }
 
@@ -95,7 +97,7 @@ const NEWEST_SHARE = 0.2;
 const RETRY_FIRST_MS = 50;
 const RETRY_LONGEST_MS = 1000;
 /** The fence tells of slots that lie this far ahead; less is the ordinary difference of two workers' phases and clocks. */
-const STEP_BACK_TICKS = 2;
+export const STEP_BACK_TICKS = 2;
 const REBASE_AFTER_MS = 2000;
 
 /** Starts the round whose time has come, or the statement whose retry is due. */
@@ -151,6 +153,11 @@ export function failTick(state: RoundState, tick: number, nowMs: number): RoundS
   if (round === null || tick !== round.tick) return state;
   const delayMs = Math.min(RETRY_LONGEST_MS, RETRY_FIRST_MS * 2 ** round.failures);
   return { ...state, round: { ...round, failures: round.failures + 1, retryAtMs: nowMs + delayMs } };
+}
+
+/** The round's number was refused as ahead of the database's clock. Whatever of it is done keeps its number. */
+export function abandonRound(state: RoundState, tick: number): RoundState {
+  return state.round?.tick === tick ? { ...state, round: null } : state;
 }
 
 /** The answer to an earlier round's question, or to one about the slice before this, is dropped. */
@@ -249,7 +256,7 @@ function endRound(state: RoundState, round: Round, context: RoundContext): Round
   if (round.exhaustedCount > 0) {
     effects.push(reportEffect({ kind: 'rows-exhausted', count: round.exhaustedCount, ids: round.exhausted }));
   }
-  const rebased = rebaseWhenAhead(state, round, context.nowMs);
+  const rebased = rebaseWhenAhead(state, round, context);
   effects.push(...rebased.effects);
   const key = `${round.rows}:${round.checksum}`;
   const listing: Listing = { key, tick: round.tick, startedMs: round.startedMs };
@@ -262,15 +269,17 @@ function endRound(state: RoundState, round: Round, context: RoundContext): Round
   return { state: { ...rebased.state, listing }, effects };
 }
 
-/** The database's clock was set back: slots ahead of it would stay silent until it caught up. */
-function rebaseWhenAhead(state: RoundState, round: Round, nowMs: number): RoundStep {
+/**
+ * Slots ahead of the database's clock would stay silent until it caught up. But they may be ahead only of this worker's own
+ * estimate, as after a pause of its machine: so the clock is measured again first. Postgres decides by its own clock.
+ */
+function rebaseWhenAhead(state: RoundState, round: Round, context: RoundContext): RoundStep {
+  const { nowMs, measuredMs } = context;
   if (round.ahead.length === 0) return { state: { ...state, aheadSinceMs: null }, effects: [] };
   if (state.aheadSinceMs === null) return { state: { ...state, aheadSinceMs: nowMs }, effects: [] };
-  if (nowMs - state.aheadSinceMs < REBASE_AFTER_MS) return { state, effects: [] };
-  return {
-    state: { ...state, aheadSinceMs: null },
-    effects: [{ kind: 'rebase', tick: round.tick, slots: round.ahead }],
-  };
+  const isMeasuredSince = measuredMs >= state.aheadSinceMs;
+  if (nowMs - state.aheadSinceMs < REBASE_AFTER_MS || !isMeasuredSince) return { state, effects: [] };
+  return { state: { ...state, aheadSinceMs: null }, effects: [{ kind: 'rebase', slots: round.ahead }] };
 }
 
 function reportMissed(state: RoundState, from: number, due: number, context: RoundContext): RoundStep {

@@ -26,13 +26,19 @@ export const FENCE_SETTINGS = [
 
 export const EXHAUSTED_LISTED = 100;
 const LARGEST_INTEGER = 2_147_483_647;
-/** A slot this far ahead of the tick is no mere difference between workers' phases. */
+/**
+ * How far a tick number may lie ahead of the database's second: workers estimate that clock. A tick further ahead stamps
+ * nothing, and only a slot further ahead is set back. So a slot is set back only if the database's clock showed its number
+ * before, and stepped back since; otherwise a row would get a number twice.
+ */
 const AHEAD_TICKS = 2;
+/** The second that the database's clock shows. Evaluated anew wherever it stands, also after a wait for a lock. */
+const SECOND = 'floor(extract(epoch FROM pg_catalog.clock_timestamp()))::bigint';
 
 const IS_ASKED = 's.slot = ANY ($1::int[])';
 
 /**
- * slots[], worker, tick → one row: stamped, rows, checksum, exhausted, exhaustedCount, lost, ahead; `withBefore` adds
+ * slots[], worker, tick → one row: stamped, rows, checksum, exhausted, exhaustedCount, lost, ahead, isEarly; `withBefore` adds
  * what the stamped slots' last ticks were, at the cost of a hash for each row.
  *
  * `filled` are the slots to stamp as the statement's snapshot sees them. Who is no longer the owner after the wait for a
@@ -50,10 +56,12 @@ export function tickText(
   const slot = slotExpression(names.id, slots, 'w');
   const before = withBefore ? BEFORE : { returned: '', query: '', column: '' };
   return `
-WITH asked AS MATERIALIZED (
+WITH clock AS MATERIALIZED (
+  SELECT $3::bigint > ${SECOND} + ${AHEAD_TICKS} AS "isEarly"
+), asked AS MATERIALIZED (
   SELECT s.slot, s.worker IS NOT DISTINCT FROM $2::text AS mine, s.last_tick FROM scaler.slot s WHERE ${IS_ASKED}
 ), filled AS MATERIALIZED (
-  SELECT a.slot FROM asked a WHERE a.mine AND a.last_tick < $3::bigint
+  SELECT a.slot FROM asked a WHERE a.mine AND a.last_tick < $3 AND NOT (SELECT "isEarly" FROM clock)
     AND EXISTS (SELECT 1 FROM ${quoteTable(names)} w WHERE ${slot} = a.slot OFFSET 0)
 ), locked AS MATERIALIZED (
   SELECT s.slot, s.last_tick FROM scaler.slot s
@@ -71,7 +79,7 @@ WITH asked AS MATERIALIZED (
 )${before.query}
 SELECT (SELECT count(*)::int FROM stamped) AS stamped, t.rows, t.checksum, t.exhausted, t."exhaustedCount",
   coalesce(a.lost, '{}') || ARRAY(SELECT slot FROM filled WHERE slot NOT IN (SELECT slot FROM locked)) AS lost,
-  coalesce(a.ahead, '{}') AS ahead${before.column}
+  coalesce(a.ahead, '{}') AS ahead, (SELECT "isEarly" FROM clock) AS "isEarly"${before.column}
 FROM (
   SELECT count(*)::int AS rows, coalesce(bit_xor(hash), 0)::text AS checksum, count(exhausted)::int AS "exhaustedCount",
     coalesce((array_agg(exhausted::text) FILTER (WHERE exhausted IS NOT NULL))[1:${EXHAUSTED_LISTED}], '{}') AS exhausted
@@ -109,13 +117,17 @@ SELECT coalesce(c.slots, '{}') AS slots, coalesce(c."lastTicks", '{}') AS "lastT
   ARRAY(SELECT slot FROM locked WHERE (epoch, version) >= ($3, $4) ORDER BY slot) AS refused
 FROM (SELECT array_agg(slot ORDER BY slot) AS slots, array_agg(last_tick ORDER BY slot) AS "lastTicks" FROM stamped) c`;
 
-/** slots[], worker, tick → one row per slot set back. */
+/**
+ * slots[], worker → one row per slot set back, to the second that the database's clock shows. No number of the worker's takes
+ * part: its clock may be the wrong one. The condition stands twice, because the clock goes on while slots are waited for.
+ */
 export const REBASE_TEXT = `
 WITH locked AS MATERIALIZED (
   SELECT s.slot FROM scaler.slot s
-  WHERE ${IS_ASKED} AND s.worker = $2::text AND s.last_tick > $3::bigint + ${AHEAD_TICKS} ORDER BY s.slot FOR UPDATE
+  WHERE ${IS_ASKED} AND s.worker = $2::text AND s.last_tick > ${SECOND} + ${AHEAD_TICKS} ORDER BY s.slot FOR UPDATE
 )
-UPDATE scaler.slot s SET last_tick = $3 WHERE s.slot = ANY (ARRAY(SELECT slot FROM locked)) RETURNING s.slot`;
+UPDATE scaler.slot s SET last_tick = least(s.last_tick, ${SECOND})
+WHERE s.slot = ANY (ARRAY(SELECT slot FROM locked)) AND s.last_tick > ${SECOND} + ${AHEAD_TICKS} RETURNING s.slot`;
 
 /** slots[] → one row: ids, in order, sixteen bytes each. A row for each id would cost the worker ten times as much. */
 export function readIdsText(names: TableNames, slots: number): string {

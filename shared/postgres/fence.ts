@@ -30,6 +30,8 @@ export interface TickResult {
   readonly lost: readonly number[];
   /** Slots asked that are the worker's, whose last tick is more than two above this one. */
   readonly ahead: readonly number[];
+  /** The tick's number is more than two above the database's second: nothing was stamped. The caller's clock is wrong. */
+  readonly isEarly: boolean;
   /** Of the slots stamped, what their last tick was before, and their rows; only where it was asked for. */
   readonly before?: readonly SlotBefore[];
 }
@@ -130,13 +132,12 @@ export class Fence {
     }
   }
 
-  /** Sets back to `tick` those of the worker's slots that lie more than two ticks ahead of it. @returns how many. */
-  async rebase(args: {
-    readonly worker: string;
-    readonly tick: number;
-    readonly slots: readonly number[];
-  }): Promise<number> {
-    const values = [numberArray(args.slots), args.worker, args.tick];
+  /**
+   * Sets back to the database's second those of the worker's slots that lie more than two ticks ahead of it: the database's
+   * clock stepped back. @returns how many.
+   */
+  async rebase(args: { readonly worker: string; readonly slots: readonly number[] }): Promise<number> {
+    const values = [numberArray(args.slots), args.worker];
     return (await this.#ask(CONTROL_LANE, { name: 'fence-rebase', text: REBASE_TEXT, values })).length;
   }
 

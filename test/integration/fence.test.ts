@@ -53,6 +53,8 @@ async function column<Value>(text: string, values: unknown[] = []): Promise<Valu
   return (await admin.query({ text, values, rowMode: 'array' })).rows.map(([value]) => value as Value);
 }
 
+const databaseSecond = async () => Math.floor((await fence.measureClock()).serverMs / 1000);
+
 /** The slots of the table's rows, ascending, one for each row. */
 const slotsOfRows = () =>
   column<number>(`SELECT (uuid_hash_extended(id, 0) & ${SLOTS - 1})::int FROM work_items ORDER BY 1`);
@@ -191,23 +193,57 @@ describe('ticking', () => {
     assert.deepEqual([exhausted.length, exhaustedCount], [100, 150]);
   });
 
-  test('slots more than two ticks ahead are named, and can be re-based', async () => {
+  test('names slots that are more than two ticks ahead of the tick asked for', async () => {
     await addRows(link, NAMES, 200);
     await claim('a', 1);
     await tick('a', 1000);
     assert.deepEqual((await tick('a', 998)).ahead, []);
     const { ahead, rows } = await tick('a', 500);
-    const filled = [...new Set(await slotsOfRows())];
     assert.deepEqual(
       [...ahead].sort((x, y) => x - y),
-      filled,
+      [...new Set(await slotsOfRows())],
     );
     assert.equal(rows, 0);
-    assert.equal(await fence.rebase({ worker: 'b', tick: 500, slots: ahead }), 0);
-    assert.equal(await fence.rebase({ worker: 'a', tick: 500, slots: ahead }), ahead.length);
-    assert.equal(await fence.rebase({ worker: 'a', tick: 500, slots: ahead }), 0);
-    assert.equal((await tick('a', 500)).rows, 0);
-    assert.equal((await tick('a', 501)).rows, 200);
+  });
+
+  test('a worker whose clock is behind cannot set slots back: the database’s clock did not step back', async () => {
+    await addRows(link, NAMES, 200);
+    await claim('a', 1);
+    const now = await databaseSecond();
+    await tick('a', now);
+    const { ahead } = await tick('a', now - 8);
+    assert.ok(ahead.length > 0);
+    assert.equal(await fence.rebase({ worker: 'a', slots: ALL }), 0);
+    assert.equal((await tick('a', now)).rows, 0);
+  });
+
+  test('slots ahead of the database’s clock are set back to its second, by their owner only, and once', async () => {
+    await addRows(link, NAMES, 200);
+    await claim('a', 1);
+    const ahead = (await databaseSecond()) + 3_600;
+    await admin.query('UPDATE scaler.slot SET last_tick = $1 WHERE slot < 32', [ahead]);
+    const before = await databaseSecond();
+    await admin.query('UPDATE scaler.slot SET last_tick = $1 WHERE slot >= 32', [before]);
+    assert.equal(await fence.rebase({ worker: 'b', slots: ALL }), 0);
+    assert.equal(await fence.rebase({ worker: 'a', slots: ALL }), 32);
+    assert.equal(await fence.rebase({ worker: 'a', slots: ALL }), 0);
+    const after = await databaseSecond();
+    const [lowest = 0, highest = 0] = await column<number>(
+      'SELECT last_tick::int FROM scaler.slot WHERE slot < 32 ORDER BY last_tick',
+    ).then((ticks) => [ticks[0], ticks.at(-1)]);
+    assert.ok(before <= lowest && highest <= after, `${lowest} to ${highest}, between ${before} and ${after}`);
+    assert.equal((await tick('a', before)).rows, 0);
+    assert.equal((await tick('a', after + 1)).rows, 200);
+  });
+
+  test('a tick that is more than two ahead of the database’s clock stamps nothing and says so', async () => {
+    await addRows(link, NAMES, 200);
+    await claim('a', 1);
+    const early = await tick('a', (await databaseSecond()) + 60);
+    assert.deepEqual([early.isEarly, early.stamped, early.rows, early.lost], [true, 0, 0, []]);
+    assert.deepEqual(await column('SELECT DISTINCT last_tick::int FROM scaler.slot'), [0]);
+    const near = await tick('a', (await databaseSecond()) + 2);
+    assert.deepEqual([near.isEarly, near.rows], [false, 200]);
   });
 
   test('of no slots asks Postgres all the same', async () => {

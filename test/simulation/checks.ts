@@ -9,6 +9,8 @@ import type { World } from './world.ts';
 
 /** How far behind the database's clock a slot's last tick may lie once all is quiet, in ticks. */
 const QUIET_LAG_TICKS = 2;
+/** How far a tick number may lie ahead of the database's second: workers estimate it. */
+const AHEAD_TICKS = 2;
 
 /**
  * What must hold after every single step, whatever the faults: no slot is incremented twice for one tick, nor by anyone
@@ -70,14 +72,37 @@ export class StepChecks {
         slot.owner = record.worker;
         return;
       case 'rebase':
+        this.#checkRebase(record, slot.ticks);
         // The database's clock was set back: from here on its seconds are counted again.
         for (const known of slot.ticks) if (known > record.tick) slot.ticks.delete(known);
         return;
       case 'increment':
         if (slot.owner !== record.worker)
           throw new Violation(`${who}: incremented, though the last to claim it was ${slot.owner}`);
+        if (record.tick > this.#world.postgres.second + AHEAD_TICKS)
+          throw new Violation(
+            `${who}: ticked for ${record.tick}; the database's clock shows ${this.#world.postgres.second}`,
+          );
         if (slot.ticks.has(record.tick)) throw new Violation(`${who}: incremented twice for tick ${record.tick}`);
         slot.ticks.add(record.tick);
+    }
+  }
+
+  /** Tick numbers may come again only if the database's clock showed them, and was set back since. */
+  #checkRebase(
+    record: { readonly slot: number; readonly tick: number; readonly worker: string },
+    ticks: ReadonlySet<number>,
+  ): void {
+    const who = `${record.worker}, slot ${record.slot}`;
+    const { second, setBackFrom } = this.#world.postgres;
+    for (const known of ticks) {
+      if (known <= record.tick || known <= setBackFrom + AHEAD_TICKS) continue;
+      throw new Violation(
+        `${who}: set back from ${known} to ${record.tick}, though the database's clock was not set back`,
+      );
+    }
+    if (record.tick < second) {
+      throw new Violation(`${who}: set back to ${record.tick}, though the database's clock shows ${second}`);
     }
   }
 
@@ -127,7 +152,7 @@ export function checkQuiet(world: World): void {
       throw new Violation(`uneven at rest: ${shares.join(', ')}`);
   }
   for (const worker of workers) checkWorker(world, worker);
-  const tick = Math.floor((world.timeline.nowMs + world.postgres.clockOffsetMs) / 1000);
+  const tick = world.postgres.second;
   for (const [slot, row] of world.postgres.slots.entries()) {
     const owner = newest.workers.find(({ id }) => id === row.worker);
     if (owner === undefined) throw new Violation(`slot ${slot} is fenced to ${row.worker}, who is not in the ring`);

@@ -46,7 +46,7 @@ export function performCoordinatorEffect(world: World, node: CoordinatorNode, ef
         failed: { kind: 'members-read', entries: null },
       });
     case 'probe-worker': {
-      const worker = world.workers.findLast(({ id }) => id === effect.worker);
+      const worker = pickProbed(world, effect.worker);
       const value = worker === undefined ? null : livenessOf(worker.state);
       return probe(world, node, worker, (answer) => ({ kind: 'worker-probed', worker: effect.worker, answer }), value);
     }
@@ -253,6 +253,13 @@ function publish(
 }
 
 const PROBE_LIMIT_MS = 100;
+
+/** The process that a probe of this id reaches. A frozen one and its successor both subscribe: either may get the request. */
+function pickProbed(world: World, id: string): WorkerNode | undefined {
+  const serving = world.workers.filter((node) => node.id === id && node.isAlive && node.state.stage === 'running');
+  if (serving.length > 1) return world.random.pick(serving);
+  return serving[0] ?? world.workers.findLast((node) => node.id === id);
+}
 
 /** No process behind the subject: no responders, at once. A frozen or cut-off one, a late answer: nothing, until the timeout. */
 function probe(

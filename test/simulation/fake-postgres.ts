@@ -8,6 +8,9 @@ interface SlotRow {
   lastTick: number;
 }
 
+/** How far ahead of the clock a tick's number may lie. */
+const AHEAD_TICKS = 2;
+
 /** What happened to a slot; a re-basing is one after which later ticks may come again. */
 export type FenceRecord =
   | { readonly kind: 'increment' | 'rebase'; readonly slot: number; readonly tick: number; readonly worker: string }
@@ -28,16 +31,39 @@ export class FakePostgres {
   isDown = false;
   /** Database epoch ms minus world ms. */
   clockOffsetMs: number;
+  /** The highest second that the clock showed before it was set back; -Infinity: it never was. */
+  setBackFrom = Number.NEGATIVE_INFINITY;
   lastEpoch = 0;
+  readonly #worldMs: () => number;
   readonly #broken: BrokenFence;
   /** How many table changes happened; stands for the Postgres snapshot. */
   #changes: { readonly slot: number; readonly delta: number }[] = [];
 
-  constructor(options: { readonly slots: number; readonly clockOffsetMs: number; readonly broken: BrokenFence }) {
+  constructor(options: {
+    readonly slots: number;
+    readonly clockOffsetMs: number;
+    readonly worldMs: () => number;
+    readonly broken: BrokenFence;
+  }) {
     this.slots = Array.from({ length: options.slots }, () => ({ epoch: 0, version: 0, worker: null, lastTick: 0 }));
     this.weights = new Int32Array(options.slots);
     this.clockOffsetMs = options.clockOffsetMs;
+    this.#worldMs = options.worldMs;
     this.#broken = options.broken;
+  }
+
+  /** Epoch ms. */
+  get clockMs(): number {
+    return this.#worldMs() + this.clockOffsetMs;
+  }
+
+  get second(): number {
+    return Math.floor(this.clockMs / 1000);
+  }
+
+  setClock(byMs: number): void {
+    if (byMs < 0) this.setBackFrom = Math.max(this.setBackFrom, this.second);
+    this.clockOffsetMs += byMs;
   }
 
   claim(args: { readonly worker: string; readonly order: Order; readonly slots: readonly number[] }): ClaimResult {
@@ -69,6 +95,7 @@ export class FakePostgres {
     let checksum = 0n;
     const lost: number[] = [];
     const ahead: number[] = [];
+    const isEarly = args.tick > this.second + AHEAD_TICKS;
     for (const slot of args.slots) {
       const row = this.#row(slot);
       const isMine = row.worker === args.worker || this.#broken === 'owner';
@@ -76,8 +103,9 @@ export class FakePostgres {
         lost.push(slot);
         continue;
       }
-      if (row.lastTick > args.tick + 2) ahead.push(slot);
+      if (row.lastTick > args.tick + AHEAD_TICKS) ahead.push(slot);
       const weight = this.weights[slot] ?? 0;
+      if (isEarly) continue;
       if (weight === 0 || (row.lastTick >= args.tick && this.#broken !== 'tick')) continue;
       before.push({ slot, lastTick: row.lastTick, rows: weight });
       row.lastTick = args.tick;
@@ -86,17 +114,27 @@ export class FakePostgres {
       checksum ^= BigInt(slot * 65_537 + weight);
       this.records.push({ kind: 'increment', slot, tick: args.tick, worker: args.worker });
     }
-    const result = { stamped, rows, checksum: String(checksum), exhausted: [], exhaustedCount: 0, lost, ahead };
+    const result = {
+      stamped,
+      rows,
+      checksum: String(checksum),
+      exhausted: [],
+      exhaustedCount: 0,
+      lost,
+      ahead,
+      isEarly,
+    };
     return args.withBefore === true ? { ...result, before } : result;
   }
 
-  rebase(args: { readonly worker: string; readonly tick: number; readonly slots: readonly number[] }): number {
+  rebase(args: { readonly worker: string; readonly slots: readonly number[] }): number {
+    const tick = this.second;
     let rebased = 0;
     for (const slot of args.slots) {
       const row = this.#row(slot);
-      if (row.worker !== args.worker || row.lastTick <= args.tick + 2) continue;
-      row.lastTick = args.tick;
-      this.records.push({ kind: 'rebase', slot, tick: args.tick, worker: args.worker });
+      if (row.worker !== args.worker || row.lastTick <= tick + AHEAD_TICKS) continue;
+      row.lastTick = tick;
+      this.records.push({ kind: 'rebase', slot, tick, worker: args.worker });
       rebased += 1;
     }
     return rebased;

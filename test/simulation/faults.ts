@@ -1,9 +1,11 @@
 import type { Fault } from './fault.ts';
 import { OUTAGES } from './outages.ts';
+import { PAUSES } from './pauses.ts';
 import type { CoordinatorNode, WorkerNode, World } from './world.ts';
 
 const FAULTS: readonly Fault[] = [
   ...OUTAGES,
+  ...PAUSES,
   {
     name: 'storm',
     longestMs: 5_000,
@@ -181,7 +183,7 @@ const FAULTS: readonly Fault[] = [
     name: 'database clock set back',
     longestMs: 0,
     begin(world) {
-      world.postgres.clockOffsetMs -= world.random.pick([3_000, 3_600_000]);
+      world.postgres.setClock(-world.random.pick([3_000, 3_600_000]));
       return null;
     },
   },
@@ -189,7 +191,7 @@ const FAULTS: readonly Fault[] = [
     name: 'database clock set forward',
     longestMs: 0,
     begin(world) {
-      world.postgres.clockOffsetMs += world.random.pick([3_000, 3_600_000]);
+      world.postgres.setClock(world.random.pick([3_000, 3_600_000]));
       return null;
     },
   },

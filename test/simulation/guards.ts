@@ -1,4 +1,4 @@
-/** A guard of DESIGN §6, and how the sources read without it. */
+/** A guard of DESIGN §5 or §6, and how the sources read without it. */
 export interface Guard {
   readonly name: string;
   readonly rule: string;
@@ -82,6 +82,42 @@ export const GUARDS: readonly Guard[] = [
     harm: /acts as the leader \([a-z-]+\), though its key was put/,
     edits: [
       { file: 'services/coordinator/leadership.ts', from: 'const HOLD_SHARE = 0.75;', to: 'const HOLD_SHARE = 1_000;' },
+    ],
+  },
+  {
+    name: 'rebase-by-database-clock',
+    rule: 'slots are set back by the database’s clock, never by the worker’s',
+    harm: /set back (from \d+ )?to \d+, though the database's clock/,
+    edits: [
+      {
+        file: 'services/worker/round.ts',
+        from: "effects: [{ kind: 'rebase', slots: round.ahead }]",
+        to: "effects: [{ kind: 'rebase', tick: round.tick, slots: round.ahead }]",
+      },
+      { file: 'services/worker/round.ts', from: ' || !isMeasuredSince', to: '' },
+      {
+        file: 'services/worker/machine.ts',
+        from: 'const CLOCK_DOUBTED_AFTER_MS = 100;',
+        to: 'const CLOCK_DOUBTED_AFTER_MS = Number.POSITIVE_INFINITY;',
+      },
+      {
+        file: 'test/simulation/worker-effects.ts',
+        from: 'postgres.rebase({ worker: node.id, slots: effect.slots })',
+        to: 'postgres.rebase({ worker: node.id, tick: effect.tick, slots: effect.slots })',
+      },
+      { file: 'test/simulation/fake-postgres.ts', from: 'const tick = this.second;', to: 'const { tick } = args;' },
+    ],
+  },
+  {
+    name: 'no-early-tick',
+    rule: 'no slot is stamped with a tick that the database’s clock has not come near',
+    harm: /ticked for \d+; the database's clock shows \d+/,
+    edits: [
+      {
+        file: 'test/simulation/fake-postgres.ts',
+        from: 'const isEarly = args.tick > this.second + AHEAD_TICKS;',
+        to: 'const isEarly = false;',
+      },
     ],
   },
 ];

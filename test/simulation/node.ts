@@ -46,6 +46,10 @@ export class SimulatedNode<State, Event, Effect> implements Reachable<Event> {
   readonly #clockRate: number;
   readonly #waiting: Event[] = [];
   #wakeTicket = 0;
+  /** World ms that its monotonic clock did not count, because its machine was paused. */
+  #pausedMs = 0;
+  /** World time at which the current pause began; null: the machine runs. */
+  #pausedSinceMs: number | null = null;
 
   constructor(options: {
     readonly id: string;
@@ -76,7 +80,8 @@ export class SimulatedNode<State, Event, Effect> implements Reachable<Event> {
 
   /** Its own monotonic time. */
   get nowMs(): number {
-    return this.#timeline.nowMs * this.#clockRate + this.#clockOffsetMs;
+    const worldMs = (this.#pausedSinceMs ?? this.#timeline.nowMs) - this.#pausedMs;
+    return worldMs * this.#clockRate + this.#clockOffsetMs;
   }
 
   /** Is something wrong with it, or with its own way to a server, just now? */
@@ -108,10 +113,18 @@ export class SimulatedNode<State, Event, Effect> implements Reachable<Event> {
     this.isFrozen = true;
   }
 
+  /** Its whole machine stands still, and so does its monotonic clock. `thaw` ends the pause. */
+  pause(): void {
+    this.freeze();
+    this.#pausedSinceMs ??= this.#timeline.nowMs;
+  }
+
   /** First the timers that became due, as a real event loop does, then what the sockets hold. */
   thaw(): void {
     if (!this.isFrozen) return;
     this.isFrozen = false;
+    if (this.#pausedSinceMs !== null) this.#pausedMs += this.#timeline.nowMs - this.#pausedSinceMs;
+    this.#pausedSinceMs = null;
     this.noteTrouble();
     this.wake();
     for (const event of this.#waiting.splice(0)) this.deliver(event);
@@ -130,7 +143,7 @@ export class SimulatedNode<State, Event, Effect> implements Reachable<Event> {
     if (wakeAtMs === null || !this.isAlive) return;
     const ticket = this.#wakeTicket;
     // A hair late, as timers are: a wake-up a rounding error early would spin.
-    const worldMs = (wakeAtMs - this.#clockOffsetMs) / this.#clockRate + 0.01;
+    const worldMs = (wakeAtMs - this.#clockOffsetMs) / this.#clockRate + this.#pausedMs + 0.01;
     this.#timeline.at(worldMs, () => {
       if (ticket === this.#wakeTicket && !this.isFrozen) this.wake();
     });

@@ -17,7 +17,7 @@ export function performWorkerEffect(world: World, node: WorkerNode, effect: Work
     case 'measure-clock': {
       const sentMs = node.nowMs;
       return askPostgres(world, node, {
-        apply: () => world.timeline.nowMs + postgres.clockOffsetMs,
+        apply: () => postgres.clockMs,
         answer: (serverMs) => ({ kind: 'clock-measured', serverMs, sentMs, receivedMs: node.nowMs }),
         failed: { kind: 'clock-failed' },
       });
@@ -64,7 +64,7 @@ export function performWorkerEffect(world: World, node: WorkerNode, effect: Work
     }
     case 'rebase':
       return askPostgres(world, node, {
-        apply: () => postgres.rebase({ worker: node.id, tick: effect.tick, slots: effect.slots }),
+        apply: () => postgres.rebase({ worker: node.id, slots: effect.slots }),
         answer: (slots) => ({ kind: 'rebased', slots }),
         failed: null,
       });

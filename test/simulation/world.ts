@@ -114,7 +114,8 @@ export class World {
     };
     const clockOffsetMs = 1_790_000_000_000 + this.random.between(0, 999);
     const broken = options.broken === 'probe' ? 'none' : options.broken;
-    this.postgres = new FakePostgres({ slots: options.slots, clockOffsetMs, broken });
+    const worldMs = () => this.timeline.nowMs;
+    this.postgres = new FakePostgres({ slots: options.slots, clockOffsetMs, worldMs, broken });
   }
 
   get liveWorkers(): WorkerNode[] {

@@ -80,7 +80,17 @@ export function makeClaim(slots: readonly number[], lastTick = 0, refused: reado
 }
 
 export function makeTickResult(result: Partial<TickResult> = {}): TickResult {
-  return { stamped: 0, rows: 0, checksum: '0', exhausted: [], exhaustedCount: 0, lost: [], ahead: [], ...result };
+  return {
+    stamped: 0,
+    rows: 0,
+    checksum: '0',
+    exhausted: [],
+    exhaustedCount: 0,
+    lost: [],
+    ahead: [],
+    isEarly: false,
+    ...result,
+  };
 }
 
 export function makeTable(weights: readonly number[], at = 'seen-1'): TableSize {

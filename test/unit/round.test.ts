@@ -25,6 +25,7 @@ function context(nowMs: number, more: Partial<RoundContext> = {}): RoundContext 
     lingering: [],
     expectedRows: 4,
     ring: 7,
+    measuredMs: nowMs,
     nowMs,
     ...more,
   };
@@ -259,7 +260,7 @@ describe('round: slots ahead of the database’s clock', () => {
       [1_200, []],
       [2_200, []],
       [3_199, []],
-      [3_200, [{ kind: 'rebase', tick: 1_003, slots: [2] }]],
+      [3_200, [{ kind: 'rebase', slots: [2] }]],
       [4_200, []],
     ] as const) {
       const began = begin(state, context(nowMs));
@@ -272,6 +273,23 @@ describe('round: slots ahead of the database’s clock', () => {
       state = step.state;
     }
     assert.equal(state.lastTick, 1_004);
+  });
+
+  it('DESIGN §5: re-bases nothing before the database’s clock was measured again since the slots lay ahead', () => {
+    let state = SETTLED;
+    const asked: number[] = [];
+    for (const [nowMs, measuredMs] of [
+      [1_200, 1_100],
+      [2_200, 1_199],
+      [3_200, 1_199],
+      [4_200, 1_199],
+      [5_200, 4_500],
+    ] as const) {
+      const step = finish(begin(state, context(nowMs)), context(nowMs, { measuredMs }), { ...FOUR_ROWS, ahead: [2] });
+      if (kindsOf(step.effects).includes('rebase')) asked.push(nowMs);
+      state = step.state;
+    }
+    assert.deepEqual(asked, [5_200]);
   });
 
   it('one round without any slot ahead starts the two seconds anew', () => {

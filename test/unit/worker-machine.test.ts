@@ -303,6 +303,58 @@ describe('worker: snapshots and the fence', () => {
   });
 });
 
+describe('worker: a clock that the fence contradicts', () => {
+  /** The second that the database shows after a pause of eight seconds, one second after the registration. */
+  const NOW = DATABASE_MS / 1_000 + 9;
+
+  it('measures its clock at once when slots lie ahead of its ticks', () => {
+    const machine = registered();
+    machine.at(1_000, { kind: 'wake' });
+    assert.deepEqual(machine.all('measure-clock'), []);
+    finishRound(machine, 1_005, { ahead: [0] });
+    assert.equal(machine.all('measure-clock').length, 1);
+    machine.at(1_010, { kind: 'clock-measured', sentMs: 1_005, receivedMs: 1_010, serverMs: DATABASE_MS + 9_010 });
+    assert.deepEqual(
+      machine.all('tick').map(({ tick }) => tick),
+      [NOW],
+    );
+  });
+
+  it('measures its clock at once when it claims slots that lie ahead of it', () => {
+    const machine = registered();
+    machine.at(300, snapshot(2, { a: [0, 1, 2] }));
+    machine.at(305, claimed(2, [2], NOW));
+    assert.equal(machine.all('measure-clock').length, 1);
+  });
+
+  it('begins no tick after one that was refused as early, until its clock is measured', () => {
+    const machine = registered();
+    machine.at(1_000, { kind: 'wake' });
+    finishRound(machine, 1_005, { isEarly: true });
+    assert.deepEqual(
+      [machine.all('measure-clock').length, reports(machine)],
+      [1, [{ kind: 'tick-early', tick: 1_001 }]],
+    );
+    assert.equal(machine.state.round.lastTick, 1_000);
+    assert.deepEqual(machine.at(2_500, { kind: 'wake' }), []);
+    machine.at(2_510, { kind: 'clock-failed' });
+    machine.at(2_760, { kind: 'wake' });
+    assert.equal(machine.all('measure-clock').length, 1);
+    machine.at(2_770, { kind: 'clock-measured', sentMs: 2_760, receivedMs: 2_770, serverMs: DATABASE_MS - 7_235 });
+    assert.deepEqual(
+      machine.all('tick').map(({ tick }) => tick),
+      [992],
+    );
+  });
+
+  it('says that the database’s clock stepped back only if Postgres set slots back', () => {
+    const machine = registered();
+    assert.deepEqual(kindsOf(machine.at(50, { kind: 'rebased', slots: 0 })), []);
+    machine.at(60, { kind: 'rebased', slots: 3 });
+    assert.deepEqual(reports(machine), [{ kind: 'rebased', slots: 3 }]);
+  });
+});
+
 describe('worker: drained', () => {
   it('says so at once, in its key and to probes, and stays alive and ready', () => {
     const machine = registered();
