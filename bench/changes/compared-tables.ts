@@ -94,7 +94,7 @@ export class ComparedTables {
     const watch = new TableWatch(this.#link, NAMES, this.#adoption);
     const fence = new Fence(this.#link, NAMES, this.#adoption);
     const slots = Array.from({ length: SLOTS }, (_, slot) => slot);
-    await fence.claim({ worker: 'worker-1', epoch: 1, version: 1, slots });
+    await fence.claim({ worker: 'worker-1', epoch: await fence.drawEpoch(0), version: 1, slots });
     const before = await watch.count();
     const ticking = { isOver: false };
     const ticks = keepTicking(fence, slots, ticking);

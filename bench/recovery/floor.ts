@@ -75,6 +75,8 @@ async function makeTable(
   const link = await connectToPostgres(databaseUrl, 'bench');
   await adoptTable(link, { names: table, slots: SLOTS, log: SILENT });
   await addRows(link, table, rows);
+  // The processes claim in the first epoch; Postgres refuses one that it has not issued.
+  await link.query('bench', { text: 'SELECT scaler.draw_epoch(0)' });
   await link.query('bench', { text: `ANALYZE scaler.slot, ${quoteTable(table)}` });
   await link.close();
 }

@@ -16,7 +16,8 @@ const ROW_BY_ROW_MOST = 500;
 const setup: DriverSetup = JSON.parse(process.argv[2] ?? '');
 const link = await connect(setup.url, setup.worker);
 const fence = new Fence(link, NAMES, { slots: setup.totalSlots });
-await fence.claim({ worker: setup.worker, epoch: 1, version: setup.version, slots: setup.slots });
+const epoch = await fence.drawEpoch(0);
+await fence.claim({ worker: setup.worker, epoch, version: setup.version, slots: setup.slots });
 const ids = await fence.readIds({ slots: setup.slots });
 const batches = Array.from({ length: Math.ceil(ids.length / PLAIN_BATCH_ROWS) }, (_, index) =>
   toArray(ids.slice(index * PLAIN_BATCH_ROWS, (index + 1) * PLAIN_BATCH_ROWS)),

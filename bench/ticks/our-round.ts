@@ -28,6 +28,7 @@ export class OurRound {
   readonly #report = makeWorkerReports({
     log: pino({ level: 'info' }, pino.destination({ dest: '/dev/null', sync: true })),
     metrics: makeWorkerMetrics(new Registry()),
+    subject: 'ring.snapshot',
     logIdsMax: 10_000,
     output: { isBehind: false, hasRoom: true },
   });

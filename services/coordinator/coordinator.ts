@@ -112,7 +112,7 @@ async function serveUntilEnd(options: CoordinatorOptions, around: Surroundings):
     const underWay = new Set<Promise<unknown>>();
     const perform = performCoordinator(config, {
       ...outside,
-      report: makeCoordinatorReports({ log, metrics, scaling: options }),
+      report: makeCoordinatorReports({ log, metrics, scaling: options, subject: link.names.snapshotSubject }),
       stop: (code, reason) => void end({ code, reason }),
     });
     const driver = new Driver<CoordinatorState, CoordinatorEvent, CoordinatorEffect>({
@@ -196,6 +196,12 @@ async function listen(
     if (received.ok) return dispatch({ kind: 'ring-applied', applied: received.value });
     metrics.rejectedApplied.inc();
     log.warn({ subject: link.names.appliedSubject, reason: received.reason }, "a worker's word was kept out");
+  });
+  outside.snapshots.subscribe(config.slots, (received) => {
+    // Reading a snapshot is work, and only a leader compares it with its own.
+    if (around.seen.state?.term == null) return;
+    const order = received.ok ? { epoch: received.snapshot.epoch, version: received.snapshot.version } : null;
+    dispatch({ kind: 'snapshot-heard', order });
   });
   const { id, startedAt } = config;
   const answer = () => ({ id, startedAt, epoch: around.seen.state?.term?.epoch ?? null });

@@ -11,6 +11,7 @@ import type { TableStream } from '../../shared/nats/table-stream.ts';
 import type { Fence } from '../../shared/postgres/fence.ts';
 import type { TableWatch } from '../../shared/postgres/table-watch.ts';
 import { describeError } from '../../shared/process/describe-error.ts';
+import { describeForgedEpoch, planOffice } from './office.ts';
 import type {
   CoordinatorConfig,
   CoordinatorEffect,
@@ -100,9 +101,7 @@ export function performCoordinator(
       case 'publish-snapshot':
         return publish(outside, effect);
       case 'read-newest':
-        return Promise.all([readNewest(outside).catch(nothing), outside.fence.lastEpoch().catch(nothing)]).then(
-          ([newest, lastEpoch]) => ({ kind: 'newest-read', newest, lastEpoch }),
-        );
+        return readNewestAndEpoch(outside);
       case 'publish-recovery':
         return outside.recoveries.publish(effect.recovery).then(nothing, nothing);
       case 'report':
@@ -137,8 +136,9 @@ async function askProbe(link: NatsLink, subject: string, worker: string | null):
 }
 
 /**
- * All that a leader must know. The epoch is drawn before the table is counted: from then on no former leader prunes
- * changes that this count has not seen.
+ * All that a leader must know. The last epoch is read after the stream, so that the epoch of a snapshot found there is
+ * known. The new one is drawn before the table is counted: from then on no former leader prunes changes that this count
+ * has not seen.
  */
 async function takeOffice(
   outside: CoordinatorOutside,
@@ -147,18 +147,31 @@ async function takeOffice(
   const { attempt, lapsedEpoch } = effect;
   const { fence, liveness, table } = outside;
   try {
-    const [newest, order, drawn] = await Promise.all([readNewest(outside), fence.newest(), fence.lastEpoch()]);
-    // Resumed only where nobody was elected since: a later leader's snapshots may be out, even if the stream refused them.
-    const isMine = lapsedEpoch !== null && newest.snapshot?.epoch === lapsedEpoch && drawn === lapsedEpoch;
-    const above = Math.max(newest.snapshot?.epoch ?? 0, order?.epoch ?? 0);
-    const epoch = isMine ? lapsedEpoch : await fence.drawEpoch(above);
+    const found = await readNewest(outside);
+    const [order, lastEpoch, forgedSlots] = await Promise.all([fence.newest(), fence.lastEpoch(), fence.countForged()]);
+    requireHonest(lastEpoch);
+    const { newest, rejected, isResumed, above } = planOffice({ newest: found, fence: order, lastEpoch, lapsedEpoch });
+    const epoch = isResumed ? lastEpoch : await fence.drawEpoch(above);
+    requireHonest(epoch);
     const [slots, members, size] = await Promise.all([fence.owners(), liveness.entries(), table.count()]);
     const owners = slots.map(({ worker }) => worker);
-    const office: Office = { epoch, newest, fence: { order, owners }, table: size, members };
+    const oddities = { rejected, raisedFrom: above > lastEpoch ? lastEpoch : null, forgedSlots };
+    const office: Office = { epoch, newest, fence: { order, owners }, table: size, members, oddities };
     return { kind: 'office-ready', attempt, office };
   } catch (error) {
     return { kind: 'office-failed', attempt, reason: describeError(await outside.explain(error)) };
   }
+}
+
+function requireHonest(epoch: number): void {
+  const reason = describeForgedEpoch(epoch);
+  if (reason !== null) throw new Error(reason);
+}
+
+async function readNewestAndEpoch(outside: CoordinatorOutside): Promise<CoordinatorEvent> {
+  const newest = await readNewest(outside).catch(nothing);
+  const lastEpoch = await outside.fence.lastEpoch().catch(nothing);
+  return { kind: 'newest-read', newest, lastEpoch };
 }
 
 async function readNewest(outside: CoordinatorOutside): Promise<Office['newest']> {

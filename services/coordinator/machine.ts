@@ -1,4 +1,5 @@
 import { assertNever, earliest, type Step } from '../../shared/machine/machine.ts';
+import type { RingApplied } from '../../shared/nats/ring-applied.ts';
 import { type Assignment, assign } from '../../shared/ring/assignment.ts';
 import type { Recovery } from '../../shared/ring/recovery.ts';
 import { compareOrder, type Snapshot, toAssignment } from '../../shared/ring/snapshot.ts';
@@ -35,6 +36,15 @@ import {
 } from './membership.ts';
 import { sweepMembers } from './membership-sweep.ts';
 import {
+  beginRead,
+  hearSnapshot,
+  isReadDue,
+  judgeNewest,
+  type NewestRead,
+  readAgain,
+  startNewestRead,
+} from './newest-read.ts';
+import {
   advancePlanner,
   announceTerm,
   doubtPublish,
@@ -46,11 +56,16 @@ import {
   type PlannerState,
   type PlannerStep,
   planAtMs,
-  resolvePublish,
-  restorePublished,
   startPlanner,
 } from './planner.ts';
-import type { CoordinatorConfig, CoordinatorEffect, CoordinatorEvent, CoordinatorReport, Office } from './protocol.ts';
+import type {
+  CoordinatorConfig,
+  CoordinatorEffect,
+  CoordinatorEvent,
+  CoordinatorReport,
+  Office,
+  OfficeOddities,
+} from './protocol.ts';
 import {
   advanceRecovery,
   NO_RECOVERY,
@@ -113,11 +128,7 @@ interface Term {
   readonly planner: PlannerState;
   readonly recovery: RecoveryState;
   readonly membersRead: { readonly startedMs: number | null; readonly nextAtMs: number };
-  /**
-   * The stream's newest is looked at now and then, and at once when a publish went without an answer. Stale: something was
-   * published, or fell in doubt, since the read under way began, so its answer says nothing.
-   */
-  readonly newestRead: { readonly isBusy: boolean; readonly isStale: boolean; readonly nextAtMs: number };
+  readonly newestRead: NewestRead;
 }
 
 interface Change {
@@ -126,10 +137,9 @@ interface Change {
 }
 
 const MEMBERS_EVERY_MS = 3_000;
-const NEWEST_EVERY_MS = 5_000;
-const NEWEST_RETRY_MS = 250;
 const OFFICE_PAUSE_MS = 1_000;
 const REFUSED_PAUSE_MS = 250;
+const NO_ODDITIES: OfficeOddities = { rejected: null, raisedFrom: null, forgedSlots: 0 };
 /** Of the TTL. */
 const FORMER_LEADER_FIRST_SHARE = 0.5;
 
@@ -249,6 +259,11 @@ type TermEvent = Exclude<
   }
 >;
 
+interface TermContext {
+  readonly state: CoordinatorState;
+  readonly nowMs: number;
+}
+
 interface TermChange {
   readonly term: Term;
   readonly effects: readonly CoordinatorEffect[];
@@ -256,11 +271,7 @@ interface TermChange {
   readonly refusal?: string;
 }
 
-function handleInTerm(
-  term: Term,
-  event: TermEvent,
-  context: { readonly state: CoordinatorState; readonly nowMs: number },
-): TermChange {
+function handleInTerm(term: Term, event: TermEvent, context: TermContext): TermChange {
   const { nowMs } = context;
   const { membership } = term;
   switch (event.kind) {
@@ -302,14 +313,19 @@ function handleInTerm(
         term: {
           ...term,
           planner: doubtPublish(term.planner, event.order),
-          newestRead: { ...term.newestRead, isStale: true, nextAtMs: nowMs },
+          newestRead: readAgain(term.newestRead, nowMs),
         },
         effects: [{ kind: 'report', report: { kind: 'publish-failed', reason: event.reason } }],
       };
     case 'newest-read':
-      return finishNewestRead(term, event, nowMs);
+      return finishNewestRead(term, event, context);
+    case 'snapshot-heard':
+      return unchanged({
+        ...term,
+        newestRead: hearSnapshot(term.newestRead, term.planner, { order: event.order, nowMs }),
+      });
     case 'ring-applied':
-      return unchanged({ ...term, recovery: receiveApplied(term.recovery, event.applied, nowMs) });
+      return takeApplied(term, event.applied, nowMs);
     default:
       return assertNever(event);
   }
@@ -332,8 +348,8 @@ function advanceTerm(term: Term, state: CoordinatorState, nowMs: number): TermCh
     next = { ...next, membersRead: { ...next.membersRead, startedMs: nowMs } };
     effects.push({ kind: 'read-members' });
   }
-  if (!next.newestRead.isBusy && nowMs >= next.newestRead.nextAtMs) {
-    next = { ...next, newestRead: { isBusy: true, isStale: false, nextAtMs: nowMs } };
+  if (isReadDue(next.newestRead, nowMs)) {
+    next = { ...next, newestRead: beginRead(next.newestRead, nowMs) };
     effects.push({ kind: 'read-newest' });
   }
   const timing = { leaseTtlMs: config.leaseTtlMs, areDisconnectsCertain, nowMs };
@@ -440,7 +456,7 @@ function takeOffice(state: CoordinatorState, office: Office, nowMs: number): Cha
     planner: resized,
     recovery: noteCauses(NO_RECOVERY, { before: 0, after: resized.causes.length, evidenceMs: nowMs }),
     membersRead: { startedMs: null, nextAtMs: nowMs + MEMBERS_EVERY_MS },
-    newestRead: { isBusy: false, isStale: false, nextAtMs: nowMs + NEWEST_EVERY_MS },
+    newestRead: startNewestRead(office, nowMs),
   };
   const joined = takeMembers(begun, members, nowMs);
   // Who is missing may only be slower than this one.
@@ -465,8 +481,23 @@ function takeOffice(state: CoordinatorState, office: Office, nowMs: number): Cha
       term:
         announced === null ? term : noteAnnouncement(term, announced.state, { evidenceMs: state.leaderLostMs, nowMs }),
     },
-    effects: [{ kind: 'report', report }, ...(announced?.effects ?? []), ...joined.effects, size],
+    effects: [
+      ...reportOddities(office),
+      { kind: 'report', report },
+      ...(announced?.effects ?? []),
+      ...joined.effects,
+      size,
+    ],
   };
+}
+
+function reportOddities({ epoch, oddities }: Office): CoordinatorEffect[] {
+  const reports: CoordinatorReport[] = [];
+  const { rejected, raisedFrom, forgedSlots }: OfficeOddities = oddities ?? NO_ODDITIES;
+  if (rejected !== null) reports.push({ kind: 'snapshot-rejected', snapshot: rejected });
+  if (raisedFrom !== null) reports.push({ kind: 'epoch-raised', from: raisedFrom, to: epoch });
+  if (forgedSlots > 0) reports.push({ kind: 'fence-forged', slots: forgedSlots });
+  return reports.map((report) => ({ kind: 'report', report }));
 }
 
 function noteAnnouncement(
@@ -567,27 +598,31 @@ function finishPublishing(term: Term, settled: PlannerState, nowMs: number): Ter
   };
 }
 
-/**
- * What the stream holds decides. A later epoch, even one whose holder lost the race for the key, ends this term: its
- * snapshots may have reached workers, who would order ours below. A publish in doubt was stored, or is sent
- * again; and where the snapshot in force is gone from the stream, it is put back.
- */
 function finishNewestRead(
   term: Term,
   event: Extract<CoordinatorEvent, { kind: 'newest-read' }>,
-  nowMs: number,
+  { state, nowMs }: TermContext,
 ): TermChange {
-  const { newest, lastEpoch } = event;
-  const isInDoubt = term.planner.publishing?.isInDoubt === true;
-  const isUseless = newest === null || term.newestRead.isStale;
-  const pauseMs = isInDoubt && isUseless ? NEWEST_RETRY_MS : NEWEST_EVERY_MS;
-  const read = { ...term, newestRead: { isBusy: false, isStale: false, nextAtMs: nowMs + pauseMs } };
-  const epoch = Math.max(lastEpoch ?? 0, newest?.snapshot?.epoch ?? 0);
-  if (epoch > term.epoch) return { term: read, effects: [], refusal: `epoch ${epoch} has been drawn since` };
-  if (newest === null || isUseless || (term.planner.publishing !== null && !isInDoubt)) return unchanged(read);
-  const step = isInDoubt ? resolvePublish(term.planner, newest) : restorePublished(term.planner, newest);
-  const settled = finishPublishing(read, step.state, nowMs);
-  return { ...settled, effects: [...settled.effects, ...step.effects] };
+  const { planner } = term;
+  const verdict = judgeNewest(term.newestRead, planner, event, plannerContext(term, state.config, nowMs));
+  const { refusal, step, isOverruled } = verdict;
+  const read = { ...term, newestRead: verdict.read };
+  if (refusal !== null) return { term: read, effects: [], refusal };
+  if (step === null) return unchanged(read);
+  // What was in doubt goes out under another version: whoever applies that has applied this.
+  const doubted = isOverruled ? planner.publishing : null;
+  const recovery = doubted === null ? read.recovery : noteAcknowledgement(read.recovery, doubted.snapshot, nowMs);
+  const settled = finishPublishing({ ...read, recovery }, step.state, nowMs);
+  const reports = verdict.reports.map((report): CoordinatorEffect => ({ kind: 'report', report }));
+  return { ...settled, effects: [...reports, ...settled.effects, ...step.effects] };
+}
+
+/** Figures only, but no worker can have applied what this term has not published. */
+function takeApplied(term: Term, applied: RingApplied, nowMs: number): TermChange {
+  if (applied.epoch > term.epoch || (applied.epoch === term.epoch && applied.version > term.planner.version)) {
+    return { term, effects: [{ kind: 'report', report: { kind: 'applied-rejected', applied } }] };
+  }
+  return unchanged({ ...term, recovery: receiveApplied(term.recovery, applied, nowMs) });
 }
 
 /** Just connected, perhaps with everybody after an outage. */

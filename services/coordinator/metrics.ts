@@ -63,6 +63,11 @@ export function makeCoordinatorMetrics(registry: Registry) {
       help: 'Attempts to delete counted changes from scaler.table_change that failed',
       registers,
     }),
+    rejectedSnapshots: new Counter({
+      name: `${PREFIX}rejected_snapshots_total`,
+      help: "Snapshots in the stream that were not this leader's, and were replaced",
+      registers,
+    }),
     rejectedLiveness: new Counter({
       name: `${PREFIX}rejected_liveness_total`,
       help: 'Garbage keys and values in the liveness bucket',
@@ -89,7 +94,7 @@ export function makeCoordinatorMetrics(registry: Registry) {
     }),
     rejectedApplied: new Counter({
       name: `${PREFIX}rejected_applied_total`,
-      help: 'Garbage on ring.applied',
+      help: 'Garbage, and reports of unpublished snapshots, on ring.applied',
       registers,
     }),
   };

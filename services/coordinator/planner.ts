@@ -102,6 +102,34 @@ export function restorePublished(
   return send({ ...state, sequence: newest.sequence }, { snapshot: published, assignment, isInDoubt: false });
 }
 
+/**
+ * Somebody else published in this term's epoch. Workers may have applied it, so what is in force, or was just being
+ * published, is published again above it.
+ */
+export function overrule(
+  state: PlannerState,
+  foreign: { readonly sequence: number; readonly snapshot: Snapshot },
+  context: PlannerContext,
+): PlannerStep {
+  const { publishing } = state;
+  const version = Math.max(state.version, foreign.snapshot.version);
+  const next: PlannerState = { ...state, version, sequence: foreign.sequence, publishing: null };
+  const assignment = publishing?.assignment ?? state.assignment;
+  if (assignment === null) return { state: next, effects: [] };
+  return publish(next, assignment, publishing?.snapshot.cause ?? { kind: 'leader-changed' }, context);
+}
+
+/** Is the stream's newest somebody else's, though of this term's epoch and not older than what is in force? */
+export function isForeign(
+  { epoch, sequence, published, publishing }: PlannerState,
+  newest: { readonly sequence: number; readonly snapshot: Snapshot | null },
+): boolean {
+  const { snapshot } = newest;
+  if (snapshot === null || snapshot.epoch !== epoch) return false;
+  if (publishing !== null) return compareOrder(snapshot, publishing.snapshot) > 0;
+  return newest.sequence !== sequence && (published === null || compareOrder(snapshot, published) >= 0);
+}
+
 export function noteMemberChange(state: PlannerState, change: MemberChange, nowMs: number): PlannerState {
   const cause: Cause =
     change.kind === 'joined'

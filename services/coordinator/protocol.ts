@@ -30,6 +30,22 @@ export interface Office {
   readonly fence: { readonly order: Order | null; readonly owners: readonly (string | null)[] };
   readonly table: TableSize;
   readonly members: readonly LivenessEntry[];
+  /** What does not fit the epochs that Postgres issued. */
+  readonly oddities?: OfficeOddities;
+}
+
+export interface OfficeOddities {
+  /** The stream's newest, where it is left out of `newest`. */
+  readonly rejected: RejectedSnapshot | null;
+  /** The last epoch that Postgres had issued, where the stream or the fence held a higher one that the new one is above. */
+  readonly raisedFrom: number | null;
+  /** Slots whose claims carry an order that nobody can reach: no later claim orders above them. */
+  readonly forgedSlots: number;
+}
+
+export interface RejectedSnapshot extends Order {
+  readonly sequence: number;
+  readonly reason: string;
 }
 
 export interface TableSize {
@@ -97,7 +113,9 @@ export type CoordinatorEvent =
   | { readonly kind: 'snapshot-published'; readonly sequence: number; readonly order: Order }
   | { readonly kind: 'snapshot-refused'; readonly order: Order; readonly reason: string }
   | { readonly kind: 'snapshot-failed'; readonly order: Order; readonly reason: string }
-  /** Newest null: the stream could not be read; lastEpoch null: the last epoch drawn could not. */
+  /** A message on the snapshots' subject, stored or not. Order null: it is no snapshot. */
+  | { readonly kind: 'snapshot-heard'; readonly order: Order | null }
+  /** Newest null: the stream could not be read; lastEpoch null: the last epoch issued, read after it, could not. */
   | { readonly kind: 'newest-read'; readonly newest: Office['newest'] | null; readonly lastEpoch: number | null }
   /** A worker has taken over what a snapshot gave it. */
   | { readonly kind: 'ring-applied'; readonly applied: RingApplied }
@@ -146,4 +164,15 @@ export type CoordinatorReport =
   | { readonly kind: 'publish-failed'; readonly reason: string }
   /** The table was counted, its changes read or pruned; reason null: it worked. */
   | { readonly kind: 'table-asked'; readonly what: 'count' | 'read' | 'prune'; readonly reason: string | null }
+  | { readonly kind: 'snapshot-rejected'; readonly snapshot: RejectedSnapshot }
+  /** Its order can be honest, but this leader did not publish it: the ring in force is published again, above it. */
+  | {
+      readonly kind: 'snapshot-overruled';
+      readonly epoch: number;
+      readonly version: number;
+      readonly sequence: number;
+    }
+  | { readonly kind: 'epoch-raised'; readonly from: number; readonly to: number }
+  | { readonly kind: 'fence-forged'; readonly slots: number }
+  | { readonly kind: 'applied-rejected'; readonly applied: RingApplied }
   | { readonly kind: 'recovered'; readonly recovery: Recovery };

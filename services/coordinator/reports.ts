@@ -14,8 +14,10 @@ export function makeCoordinatorReports(options: {
   readonly log: Logger;
   readonly metrics: CoordinatorMetrics;
   readonly scaling: ScalingRule;
+  /** Where snapshots come from. */
+  readonly subject: string;
 }): (report: CoordinatorReport) => void {
-  const { log, metrics, scaling } = options;
+  const { log, metrics, scaling, subject } = options;
   const noteRows = (rows: number) => {
     metrics.rows.set(rows);
     metrics.desiredWorkers.set(countDesiredWorkers(rows, scaling));
@@ -70,6 +72,32 @@ export function makeCoordinatorReports(options: {
         return log.warn({ reason: report.reason }, 'publish not acknowledged; looking what became of it');
       case 'table-asked':
         return noteAsked(report);
+      case 'snapshot-rejected':
+        metrics.rejectedSnapshots.inc();
+        return log.warn({ subject, ...report.snapshot }, 'snapshot rejected');
+      case 'snapshot-overruled': {
+        metrics.rejectedSnapshots.inc();
+        const { epoch, version, sequence } = report;
+        return log.warn(
+          { subject, epoch, version, sequence },
+          'foreign snapshot overruled: the ring in force is published again',
+        );
+      }
+      case 'epoch-raised':
+        return log.warn(
+          { from: report.from, to: report.to },
+          'epoch raised above one that Postgres has not issued: restored from a backup, or forged',
+        );
+      case 'fence-forged':
+        return log.error(
+          { slots: report.slots },
+          'forged epochs or versions in scaler.slot: no other worker can claim these slots; repair them as docs/operations.md says',
+        );
+      case 'applied-rejected': {
+        metrics.rejectedApplied.inc();
+        const { worker, epoch, version } = report.applied;
+        return log.warn({ peer: worker, epoch, version }, 'report of an unpublished snapshot rejected');
+      }
       case 'recovered':
         return reportRecovery(log, metrics, report.recovery);
       default:

@@ -48,6 +48,8 @@ export function performWorker(config: WorkerConfig, outside: WorkerOutside): Per
         );
       case 'read-newest':
         return readNewest(outside);
+      case 'read-issued':
+        return readIssued(fence, effect.withVersion);
       case 'claim':
         return claim(config, outside, effect);
       case 'tick':
@@ -125,9 +127,19 @@ async function readNewest(outside: WorkerOutside): Promise<WorkerEvent> {
   try {
     const newest = await outside.snapshots.newest(outside.slots);
     if (newest !== null && newest.snapshot === null) outside.reject(newest.reason ?? 'unreadable');
-    return { kind: 'newest-read', snapshot: newest?.snapshot ?? null };
+    if (newest === null) return { kind: 'newest-read', snapshot: null };
+    return { kind: 'newest-read', snapshot: newest.snapshot, sequence: newest.sequence };
   } catch {
     return { kind: 'newest-failed' };
+  }
+}
+
+async function readIssued(fence: Fence, withVersion: boolean): Promise<WorkerEvent> {
+  try {
+    const [epoch, newest] = await Promise.all([fence.lastEpoch(), withVersion ? fence.newest() : null]);
+    return { kind: 'issued-read', issued: { epoch, version: withVersion ? (newest?.version ?? 0) : null } };
+  } catch {
+    return { kind: 'issued-read', issued: null };
   }
 }
 

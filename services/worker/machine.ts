@@ -1,6 +1,6 @@
 import { assertNever, earliest, type Step } from '../../shared/machine/machine.ts';
 import type { Liveness } from '../../shared/nats/liveness.ts';
-import type { Snapshot } from '../../shared/ring/snapshot.ts';
+import { compareOrder, type Order, type Snapshot } from '../../shared/ring/snapshot.ts';
 import { addSample, type DatabaseClock, UNMEASURED } from './database-clock.ts';
 import { advanceDeparture, type Departure, departureWakeAtMs, finishOwnedRead, startDeparture } from './departure.ts';
 import {
@@ -31,11 +31,13 @@ import {
   STEP_BACK_TICKS,
 } from './round.ts';
 import {
+  abandonClaim,
   failClaim,
   finishClaim,
   loseSlots,
   mergeSlots,
   NO_SLICE,
+  newestOf,
   receiveSnapshot,
   retryClaim,
   type SliceState,
@@ -44,6 +46,17 @@ import {
   within,
 } from './slice.ts';
 import { beginTakeover, describeTakeover, isFirstTick, type Takeover } from './takeover.ts';
+import {
+  advanceVetting,
+  forgetEpoch,
+  isVettingNewest,
+  NO_VETTING,
+  type Received,
+  receiveIssued,
+  type Vetting,
+  type VettingStep,
+  vetSnapshot,
+} from './vetting.ts';
 
 /**
  * The whole worker as one machine: it hands each event to the part it concerns, then lets every part do what its time has
@@ -63,6 +76,8 @@ export interface WorkerState {
   readonly measuredMs: number;
   readonly newestRead: Polled;
   readonly hasReadNewest: boolean;
+  /** Every snapshot passes through it before the slice sees it. */
+  readonly vetting: Vetting;
   readonly slice: SliceState;
   /** The last snapshot's, while its first tick is under way. */
   readonly takeover: Takeover | null;
@@ -104,6 +119,7 @@ export function startWorker(config: WorkerConfig): WorkerState {
     measuredMs: Number.NEGATIVE_INFINITY,
     newestRead: AT_ONCE,
     hasReadNewest: false,
+    vetting: NO_VETTING,
     slice: NO_SLICE,
     takeover: null,
     round: NO_ROUND,
@@ -165,7 +181,9 @@ function handle(state: WorkerState, event: WorkerEvent, nowMs: number): Change {
     case 'snapshot-received':
       // Until my id is known to be free I am perhaps another's double; the newest is read when it is.
       if (state.stage === 'checking') return only(state);
-      return applySlice(state, receiveSnapshot(state.slice, event.snapshot, state.config.id, nowMs), [], nowMs);
+      return vet(state, { snapshot: event.snapshot, sequence: null }, nowMs);
+    case 'issued-read':
+      return takeVetted(state, receiveIssued(state.vetting, event.issued, vettingContext(state, nowMs)), nowMs);
     case 'newest-read':
       return receiveNewest(state, event, nowMs);
     case 'newest-failed':
@@ -212,6 +230,9 @@ function advance(state: WorkerState, nowMs: number): Change {
     next = { ...next, newestRead: ask() };
     effects.push({ kind: 'read-newest' });
   }
+  const vetting = advanceVetting(next.vetting, newestOf(next.slice), nowMs);
+  next = { ...next, vetting: vetting.state };
+  effects.push(...vetting.effects);
   const slice = retryClaim(next.slice, nowMs);
   const round = advanceRound(next.round, roundContext(next, nowMs));
   next = { ...next, slice: slice.state, round: round.state };
@@ -239,6 +260,7 @@ function wakeAtMs(state: WorkerState): number | null {
   return earliest(
     pollAtMs(state.clockRead),
     pollAtMs(state.newestRead),
+    state.vetting.retryAtMs,
     sliceWakeAtMs(state.slice),
     roundWakeAtMs(state.round, { clock: state.clock, phaseMs: state.config.phaseMs }),
     isWarm(state) || state.departure !== null ? heartbeatWakeAtMs(state.heartbeat) : null,
@@ -249,7 +271,10 @@ function wakeAtMs(state: WorkerState): number | null {
 function isWarm(state: WorkerState): boolean {
   return (
     state.heartbeat.phase === 'registered' ||
-    (state.hasReadNewest && state.round.lastTick > 0 && state.slice.applying === null)
+    (state.hasReadNewest &&
+      !isVettingNewest(state.vetting) &&
+      state.round.lastTick > 0 &&
+      state.slice.applying === null)
   );
 }
 
@@ -290,7 +315,32 @@ function receiveNewest(
 ): Change {
   const read = { ...state, hasReadNewest: true, newestRead: pause(NEWEST_EVERY_MS, nowMs) };
   if (event.snapshot === null) return only(read);
-  return applySlice(read, receiveSnapshot(read.slice, event.snapshot, state.config.id, nowMs), [], nowMs);
+  return vet(read, { snapshot: event.snapshot, sequence: event.sequence ?? null }, nowMs);
+}
+
+function vet(state: WorkerState, received: Received, nowMs: number): Change {
+  return takeVetted(state, vetSnapshot(state.vetting, received, newestOf(state.slice)), nowMs);
+}
+
+function takeVetted(state: WorkerState, step: VettingStep, nowMs: number): Change {
+  const vetted = { ...state, vetting: step.state };
+  if (step.accepted === null) return { state: vetted, effects: step.effects };
+  const received = receiveSnapshot(state.slice, step.accepted, state.config.id, nowMs);
+  const applied = applySlice(vetted, received, [], nowMs);
+  return { state: applied.state, effects: [...applied.effects, ...step.effects] };
+}
+
+/** The fence refused the epoch itself. A newer snapshot may be in the stream: as after a restore of Postgres. */
+function dropUnissued(state: WorkerState, order: Order, lastEpoch: number, nowMs: number): Change {
+  const { slice, config } = state;
+  const snapshot = [slice.applying?.snapshot, slice.applied].find(
+    (one) => one != null && compareOrder(one, order) === 0,
+  );
+  const dropped = applySlice(state, abandonClaim(slice, order, config.id, nowMs), [], nowMs);
+  const reread = { ...dropped.state, newestRead: dropped.state.newestRead.isBusy ? dropped.state.newestRead : AT_ONCE };
+  if (snapshot == null) return { state: reread, effects: dropped.effects };
+  const vetting = forgetEpoch(reread.vetting, { snapshot, sequence: null }, lastEpoch);
+  return { state: { ...reread, vetting: vetting.state }, effects: [...dropped.effects, ...vetting.effects] };
 }
 
 function receiveClaim(
@@ -304,8 +354,9 @@ function receiveClaim(
     const change = applySlice(state, step, [], nowMs);
     return { state: change.state, effects: [...change.effects, failed] };
   }
+  const { claimed, lastEpoch } = event.result;
+  if (lastEpoch !== undefined) return dropUnissued(state, event.order, lastEpoch, nowMs);
   const step = finishClaim(state.slice, event, state.config.id, nowMs);
-  const { claimed } = event.result;
   const due = dueTick({ clock: state.clock, phaseMs: state.config.phaseMs, nowMs });
   const isBehind = due !== null && claimed.some(({ lastTick }) => lastTick > due + STEP_BACK_TICKS);
   const applied = applySlice(isBehind ? doubtClock(state, nowMs) : state, step, claimed, nowMs);
@@ -456,6 +507,10 @@ function leave(state: WorkerState, nowMs: number): Change {
   if (state.stage === 'checking') return stop(state, 0, 'asked to leave before the start');
   const leaving = { ...state, departure: startDeparture(nowMs), heartbeat: withdraw(state.heartbeat) };
   return reported(leaving, { kind: 'leaving' });
+}
+
+function vettingContext({ slice }: WorkerState, nowMs: number) {
+  return { applied: newestOf(slice), nowMs };
 }
 
 function roundContext(state: WorkerState, nowMs: number): RoundContext {

@@ -43,7 +43,7 @@ export function makeWorkerMetrics(registry: Registry) {
     }),
     rejectedSnapshots: new Counter({
       name: `${PREFIX}rejected_snapshots_total`,
-      help: 'Snapshots kept out as invalid',
+      help: 'Snapshots rejected: invalid, or of an epoch or version that cannot be',
       registers,
     }),
     exhaustedRows: new Gauge({

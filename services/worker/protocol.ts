@@ -34,8 +34,14 @@ export type WorkerEvent =
   | { readonly kind: 'renewal-taken' }
   | { readonly kind: 'key-removed'; readonly removed: boolean }
   | { readonly kind: 'snapshot-received'; readonly snapshot: Snapshot }
-  | { readonly kind: 'newest-read'; readonly snapshot: Snapshot | null }
+  /** Sequence: the message's place in the stream. */
+  | { readonly kind: 'newest-read'; readonly snapshot: Snapshot | null; readonly sequence?: number }
   | { readonly kind: 'newest-failed' }
+  /** Issued null: Postgres did not answer. Version null: it was not asked for. */
+  | {
+      readonly kind: 'issued-read';
+      readonly issued: { readonly epoch: number; readonly version: number | null } | null;
+    }
   | { readonly kind: 'claimed'; readonly order: Order; readonly result: ClaimResult }
   | { readonly kind: 'claim-failed'; readonly order: Order; readonly reason: string }
   | {
@@ -70,6 +76,8 @@ export type WorkerEffect =
   | { readonly kind: 'renew'; readonly value: Liveness }
   | { readonly kind: 'remove-key' }
   | { readonly kind: 'read-newest' }
+  /** The last epoch that Postgres issued and, where asked for, the version of its newest claim. */
+  | { readonly kind: 'read-issued'; readonly withVersion: boolean }
   | { readonly kind: 'claim'; readonly order: Order; readonly slots: readonly number[] }
   | { readonly kind: 'tick'; readonly lane: TickLane; readonly tick: number; readonly slots: readonly number[] }
   | { readonly kind: 'rebase'; readonly slots: readonly number[] }
@@ -107,6 +115,15 @@ export type WorkerReport =
   | { readonly kind: 'rows-exhausted'; readonly count: number; readonly ids: readonly string[] }
   | { readonly kind: 'slots-lost'; readonly slots: readonly number[]; readonly ring: number }
   | { readonly kind: 'claims-refused'; readonly slots: readonly number[]; readonly ring: number }
+  | {
+      readonly kind: 'snapshot-rejected';
+      readonly epoch: number;
+      readonly version: number;
+      /** Null: heard by the plain subscription. */
+      readonly sequence: number | null;
+      readonly reason: string;
+      readonly isRepeated: boolean;
+    }
   | { readonly kind: 'failed'; readonly what: 'claim' | 'tick'; readonly reason: string }
   | { readonly kind: 'tick-early'; readonly tick: number }
   | { readonly kind: 'rebased'; readonly slots: number }

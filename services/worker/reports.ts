@@ -4,8 +4,13 @@ import type { WorkerReport } from './protocol.ts';
 import { IDS_PER_LINE, type WatchingLineOptions, WatchingLines } from './watching-lines.ts';
 
 /** Turns what the machine reports into log lines (DESIGN §8) and metrics. */
-export function makeWorkerReports(options: WatchingLineOptions): (report: WorkerReport) => void {
-  const { log, metrics } = options;
+export function makeWorkerReports(
+  options: WatchingLineOptions & {
+    /** Where snapshots come from. */
+    readonly subject: string;
+  },
+): (report: WorkerReport) => void {
+  const { log, metrics, subject } = options;
   const lines = new WatchingLines(options);
   return (report) => {
     switch (report.kind) {
@@ -53,6 +58,15 @@ export function makeWorkerReports(options: WatchingLineOptions): (report: Worker
       case 'claims-refused':
         metrics.refusedClaims.inc(report.slots.length);
         return log.warn({ ring: report.ring, slots: report.slots.length }, 'a newer snapshot has these slots already');
+      case 'snapshot-rejected': {
+        metrics.rejectedSnapshots.inc();
+        if (report.isRepeated) return;
+        const { epoch, version, sequence, reason } = report;
+        return log.warn(
+          { subject, ...(sequence !== null && { sequence }), epoch, version, reason },
+          'snapshot rejected',
+        );
+      }
       case 'failed':
         metrics.failures.inc({ what: report.what });
         return log.warn({ reason: report.reason }, `${report.what} failed; trying again`);

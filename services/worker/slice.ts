@@ -69,8 +69,13 @@ export const NO_SLICE: SliceState = {
 const RETRY_FIRST_MS = 50;
 const RETRY_LONGEST_MS = 1000;
 
+/** The newest snapshot taken, applied or not yet. */
+export function newestOf(state: SliceState): Snapshot | null {
+  return state.waiting ?? state.applying?.snapshot ?? state.applied;
+}
+
 export function receiveSnapshot(state: SliceState, snapshot: Snapshot, worker: string, nowMs: number): SliceStep {
-  const newest = state.waiting ?? state.applying?.snapshot ?? state.applied;
+  const newest = newestOf(state);
   if (newest !== null && compareOrder(snapshot, newest) <= 0) return unchanged(state);
   if (state.applying !== null) return unchanged({ ...state, waiting: snapshot, waitingSinceMs: nowMs });
   return beginApplying(state, snapshot, worker, nowMs);
@@ -109,6 +114,16 @@ export function failClaim(state: SliceState, order: Order, worker: string, nowMs
   const attempts = applying.attempts + 1;
   const delayMs = Math.min(RETRY_LONGEST_MS, RETRY_FIRST_MS * 2 ** (attempts - 1));
   return unchanged({ ...state, applying: { ...applying, attempts, retryAtMs: nowMs + delayMs } });
+}
+
+/** Postgres never issued the order's epoch: the snapshot is dropped, the old slice stays in force. */
+export function abandonClaim(state: SliceState, order: Order, worker: string, nowMs: number): SliceStep {
+  const { applying } = state;
+  if (applying === null || compareOrder(order, applying.snapshot) !== 0) {
+    return unchanged({ ...state, reclaiming: false });
+  }
+  const abandoned = { ...state, applying: null };
+  return state.waiting === null ? unchanged(abandoned) : applyWaiting(abandoned, state.waiting, worker, nowMs);
 }
 
 export function retryClaim(state: SliceState, nowMs: number): SliceStep {

@@ -87,9 +87,10 @@ async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Prom
   await refuseForeignStreams(link, wanted);
   const liveness = await LivenessBucket.open(link, ttl);
   const snapshots = await SnapshotStream.open(link, replicas);
-  const keepOut = (reason: string) => {
+  const subject = link.names.snapshotSubject;
+  const reject = (reason: string) => {
     metrics.rejectedSnapshots.inc();
-    log.warn({ subject: link.names.snapshotSubject, reason }, 'a snapshot was kept out');
+    log.warn({ subject, reason }, 'snapshot rejected');
   };
   let unserve = async () => {};
   let isEnding = false;
@@ -116,15 +117,15 @@ async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Prom
           unserve = await serveProbe(link, { role: 'worker', id: config.id, version: VERSION, answer, commands });
         },
         compareClocks: makeClockSkewReport({ log, metrics }),
-        report: makeWorkerReports({ log, metrics, logIdsMax: options.logIdsMax, output: stdoutState }),
-        reject: keepOut,
+        report: makeWorkerReports({ log, metrics, subject, logIdsMax: options.logIdsMax, output: stdoutState }),
+        reject,
         stop: (code, reason) => void end({ code, reason }),
       }),
       onCrash: fail,
     });
     const unsubscribe = snapshots.subscribe(adoption.slots, (received) => {
       if (received.ok) driver.dispatch({ kind: 'snapshot-received', snapshot: received.snapshot });
-      else keepOut(received.reason);
+      else reject(received.reason);
     });
     link.onStatus((status) => {
       log.warn({ status }, 'NATS connection');

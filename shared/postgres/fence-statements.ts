@@ -102,19 +102,26 @@ const BEFORE = {
 };
 
 /**
- * slots[], worker, epoch, version → one row: slots, lastTicks (of the claimed), refused.
- * `locked` waits for the old owner's tick under way, so the last tick returned includes it.
+ * slots[], worker, epoch, version → one row: slots, lastTicks (of the claimed), refused, lastEpoch.
+ * `locked` waits for the former owner's tick under way, so the last tick returned includes it.
+ *
+ * An epoch that Postgres never issued claims nothing: this is the last line against forged snapshots, wherever they came
+ * from (`shared/ring/issued-order.ts`). The subquery reads one row once; a leader's draw is committed before it publishes.
  */
 export const CLAIM_TEXT = `
-WITH locked AS MATERIALIZED (
+WITH issued AS MATERIALIZED (
+  SELECT epoch FROM scaler.adoption
+), locked AS MATERIALIZED (
   SELECT s.slot, s.epoch, s.version FROM scaler.slot s
-  WHERE ${IS_ASKED} AND s.worker IS DISTINCT FROM $2::text ORDER BY s.slot FOR UPDATE
+  WHERE ${IS_ASKED} AND s.worker IS DISTINCT FROM $2::text AND $3::bigint <= (SELECT epoch FROM issued)
+  ORDER BY s.slot FOR UPDATE
 ), stamped AS (
   UPDATE scaler.slot s SET worker = $2, epoch = $3::bigint, version = $4::bigint
   WHERE s.slot = ANY (ARRAY(SELECT slot FROM locked WHERE (epoch, version) < ($3, $4))) RETURNING s.slot, s.last_tick
 )
 SELECT coalesce(c.slots, '{}') AS slots, coalesce(c."lastTicks", '{}') AS "lastTicks",
-  ARRAY(SELECT slot FROM locked WHERE (epoch, version) >= ($3, $4) ORDER BY slot) AS refused
+  ARRAY(SELECT slot FROM locked WHERE (epoch, version) >= ($3, $4) ORDER BY slot) AS refused,
+  (SELECT epoch FROM issued) AS "lastEpoch"
 FROM (SELECT array_agg(slot ORDER BY slot) AS slots, array_agg(last_tick ORDER BY slot) AS "lastTicks" FROM stamped) c`;
 
 /**

@@ -1,4 +1,5 @@
 import type { QueryResultRow } from 'pg';
+import { HIGHEST_HONEST } from '../ring/issued-order.ts';
 import type { Order } from '../ring/snapshot.ts';
 import type { Adoption } from './adoption.ts';
 import type { PostgresLink } from './connection.ts';
@@ -14,6 +15,8 @@ export interface ClaimResult {
   readonly claimed: readonly { readonly slot: number; readonly lastTick: number }[];
   /** Another owner's stamp is newer than, or the same as, (epoch, version). */
   readonly refused: readonly number[];
+  /** Only where Postgres never issued the claim's epoch, so that nothing was claimed: the last epoch that it did issue. */
+  readonly lastEpoch?: number;
 }
 
 export interface TickResult {
@@ -48,6 +51,8 @@ export interface SlotOwner extends Order {
   readonly worker: string | null;
   readonly lastTick: number;
 }
+
+const IS_FORGED = `epoch > ${HIGHEST_HONEST} OR version > ${HIGHEST_HONEST}`;
 
 const CONTROL_LANE = 'control';
 /** The claims', and that of the first ticks of what they gained. */
@@ -88,9 +93,10 @@ export class Fence {
   }): Promise<ClaimResult> {
     const values = [numberArray(args.slots), args.worker, args.epoch, args.version];
     const statement = { name: 'fence-claim', text: CLAIM_TEXT, values };
-    type Row = { slots: number[]; lastTicks: number[]; refused: number[] };
-    const { slots, lastTicks, refused } = await this.#one<Row>(args.lane ?? CLAIM_LANE, statement);
-    return { claimed: slots.map((slot, index) => ({ slot, lastTick: lastTicks[index]! })), refused };
+    type Row = { slots: number[]; lastTicks: number[]; refused: number[]; lastEpoch: number };
+    const { slots, lastTicks, refused, lastEpoch } = await this.#one<Row>(args.lane ?? CLAIM_LANE, statement);
+    const claimed = slots.map((slot, index) => ({ slot, lastTick: lastTicks[index]! }));
+    return args.epoch > lastEpoch ? { claimed, refused, lastEpoch } : { claimed, refused };
   }
 
   /**
@@ -148,11 +154,18 @@ export class Fence {
     return rows.map(({ slot }) => slot);
   }
 
-  /** The highest (epoch, version) of any claim; null before the first. */
+  /** The highest honest (epoch, version) of any claim; null before the first. See `countForged`. */
   async newest(): Promise<Order | null> {
-    const text = 'SELECT epoch, version FROM scaler.slot WHERE epoch > 0 ORDER BY epoch DESC, version DESC LIMIT 1';
+    const text = `SELECT epoch, version FROM scaler.slot WHERE epoch > 0 AND NOT (${IS_FORGED})
+      ORDER BY epoch DESC, version DESC LIMIT 1`;
     const rows = await this.#ask<Order & QueryResultRow>(CONTROL_LANE, { name: 'fence-newest', text });
     return rows[0] ?? null;
+  }
+
+  /** How many slots carry an epoch or version that nobody can reach honestly. A later claim cannot order above them. */
+  async countForged(): Promise<number> {
+    const text = `SELECT count(*)::int AS slots FROM scaler.slot WHERE ${IS_FORGED}`;
+    return (await this.#one<{ slots: number }>(CONTROL_LANE, { name: 'fence-count-forged', text })).slots;
   }
 
   /** All slots, ascending. */

@@ -142,10 +142,10 @@ describe('bad messages', { timeout: 120_000 }, () => {
     { name: 'that is oversized', bytes: ' '.repeat(1_040_000), says: /./ },
   ];
   for (const { name, bytes, says } of snapshots) {
-    test(`a snapshot ${name} is kept out, logged with its reason, and the worker goes on`, async () => {
+    test(`a snapshot ${name} is rejected, logged with its reason, and the worker goes on`, async () => {
       const from = worker.lines.length;
       nats.publish(`${system.prefix}.ring.snapshot`, bytes);
-      const line = await worker.waitFor('the report', ({ msg }) => msg === 'a snapshot was kept out', from);
+      const line = await worker.waitFor('the report', ({ msg }) => msg === 'snapshot rejected', from);
       assert.match(String(line.reason), says);
       await worker.waitFor('the next round', ({ msg }) => msg === 'watching', worker.lines.length);
     });

@@ -32,6 +32,8 @@ before(async () => {
   admin = new pg.Client({ connectionString: database.url });
   await admin.connect();
   fence = new Fence(link, NAMES, await adoptTable(link, { names: NAMES, slots: SLOTS, log }));
+  // Claims are refused in epochs that were not issued.
+  await fence.drawEpoch(9);
 });
 
 after(async () => {

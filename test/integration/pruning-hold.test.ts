@@ -32,7 +32,7 @@ before(async () => {
   await admin.connect();
   fence = new Fence(link, NAMES, await adoptTable(link, { names: NAMES, slots: 64, log }));
   await addRows(link, NAMES, 500);
-  await fence.claim({ worker: 'a', epoch: 1, version: 1, slots: ALL });
+  await fence.claim({ worker: 'a', epoch: await fence.drawEpoch(0), version: 1, slots: ALL });
 });
 
 after(async () => {

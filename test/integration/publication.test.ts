@@ -66,7 +66,9 @@ async function exercise(): Promise<void> {
   await addRows(link, NAMES, 100);
   await fence.claim({ worker: 'a', epoch, version: 1, slots: SLOTS });
   assert.equal((await fence.tick({ worker: 'a', tick: 5, slots: SLOTS })).rows, 100);
-  assert.equal(await fence.rebase({ worker: 'a', tick: 1, slots: SLOTS }), 16);
+  // As if the database's clock had been set back by a minute.
+  await admin.query('UPDATE scaler.slot SET last_tick = extract(epoch FROM now())::bigint + 60');
+  assert.equal(await fence.rebase({ worker: 'a', slots: SLOTS }), 16);
   await removeRows(link, NAMES, 100);
   const { at } = await watch.changesSince(since);
   assert.ok((await watch.prune({ at, epoch })) > 0);
@@ -166,7 +168,8 @@ test('a failing prune is logged once, counted each time, and logged again after 
   const metrics = makeCoordinatorMetrics(registry);
   const table = new TableWatch(link, NAMES, { slots: 16 });
   const { log } = records;
-  const report = makeCoordinatorReports({ log, metrics, scaling: { rowsPerWorker: 1, minWorkers: 1, maxWorkers: 1 } });
+  const scaling = { rowsPerWorker: 1, minWorkers: 1, maxWorkers: 1 };
+  const report = makeCoordinatorReports({ log, metrics, scaling, subject: 'ring.snapshot' });
   const explain = async (error: unknown) => error;
   const outside = { table, report, explain } as unknown as Parameters<typeof performCoordinator>[1];
   const perform = performCoordinator(makeCoordinatorConfig(), outside);

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { isUneven } from '../../shared/ring/assignment.ts';
+import { HIGHEST_HONEST } from '../../shared/ring/issued-order.ts';
 import { PHASES, type Recovery } from '../../shared/ring/recovery.ts';
 import { compareOrder, type Order, sliceOf } from '../../shared/ring/snapshot.ts';
 import type { FenceRecord } from './fake-postgres.ts';
@@ -65,6 +66,7 @@ export class StepChecks {
     const who = `${record.worker}, slot ${record.slot}`;
     switch (record.kind) {
       case 'claim':
+        this.#checkIssued(who, record.order);
         if (slot.order !== null && compareOrder(record.order, slot.order) <= 0) {
           throw new Violation(`${who}: claimed at ${format(record.order)} after ${format(slot.order)}`);
         }
@@ -103,6 +105,15 @@ export class StepChecks {
     }
     if (record.tick < second) {
       throw new Violation(`${who}: set back to ${record.tick}, though the database's clock shows ${second}`);
+    }
+  }
+
+  /** Only what Postgres issued reaches it, and no number that leaves no room for the next. */
+  #checkIssued(who: string, order: Order): void {
+    const { lastEpoch } = this.#world.postgres;
+    if (order.epoch > lastEpoch) throw new Violation(`${who}: claimed in an epoch after the last issued, ${lastEpoch}`);
+    if (Math.max(order.version, lastEpoch) > HIGHEST_HONEST) {
+      throw new Violation(`a forged order reached Postgres: ${format(order)}, last epoch ${lastEpoch}`);
     }
   }
 

@@ -1,3 +1,4 @@
+import { planOffice } from '../../services/coordinator/office.ts';
 import type {
   CoordinatorEffect,
   CoordinatorEvent,
@@ -174,16 +175,15 @@ function takeOffice(
   const failed: CoordinatorEvent = { kind: 'office-failed', attempt, reason: 'unreachable' };
   askNats(world, node, 'ring', {
     apply: () => nats.ring.newest,
-    answer: (newest) => {
+    answer: (found) => {
       askPostgres(world, node, {
         apply: () => {
           const order = postgres.newest();
-          const isMine =
-            lapsedEpoch !== null && newest.snapshot?.epoch === lapsedEpoch && postgres.lastEpoch === lapsedEpoch;
-          const above = Math.max(newest.snapshot?.epoch ?? 0, order?.epoch ?? 0);
-          const epoch = isMine ? lapsedEpoch : postgres.drawEpoch(above);
+          const { lastEpoch } = postgres;
+          const plan = planOffice({ newest: found, fence: order, lastEpoch, lapsedEpoch });
           return {
-            epoch,
+            epoch: plan.isResumed ? lastEpoch : postgres.drawEpoch(plan.above),
+            newest: plan.newest,
             fence: { order, owners: postgres.slots.map(({ worker }) => worker) },
             table: postgres.count(),
           };
@@ -192,7 +192,7 @@ function takeOffice(
           askNats(world, node, 'liveness', {
             apply: () => readEntries(world),
             answer: (members) => {
-              const office: Office = { ...read, newest, members };
+              const office: Office = { ...read, members };
               return { kind: 'office-ready', attempt, office };
             },
             failed,
@@ -232,14 +232,11 @@ function publish(
   const isUnheard = world.random.chance(world.weather.dropShare);
   askNats(world, node, null, {
     apply: () => {
-      if (isUnheard || world.nats.leaderless.has('ring')) {
-        world.broadcast(world.workers, { kind: 'snapshot-received', snapshot });
-        return 'unheard';
-      }
+      // A plain subscription sees refused publishes too.
+      world.broadcastSnapshot(snapshot);
+      if (isUnheard || world.nats.leaderless.has('ring')) return 'unheard';
       const sequence = world.nats.ring.publish(snapshot, expectedSequence);
       if (sequence !== null) world.accepted.push({ snapshot, atMs: world.timeline.nowMs });
-      // A plain subscription sees refused publishes too.
-      world.broadcast(world.workers, { kind: 'snapshot-received', snapshot });
       return sequence;
     },
     answer: (sequence) => {

@@ -65,7 +65,11 @@ export class FakeStream {
   }
 
   publish(snapshot: Snapshot, expectedSequence: number): number | null {
-    if (this.newest.sequence !== expectedSequence) return null;
+    return this.newest.sequence === expectedSequence ? this.append(snapshot) : null;
+  }
+
+  /** Whoever may publish to the subject need not say what it expects. */
+  append(snapshot: Snapshot): number {
     this.#sequence += 1;
     this.messages.push({ sequence: this.#sequence, snapshot });
     return this.#sequence;

@@ -67,6 +67,7 @@ export class FakePostgres {
   }
 
   claim(args: { readonly worker: string; readonly order: Order; readonly slots: readonly number[] }): ClaimResult {
+    if (args.order.epoch > this.lastEpoch) return { claimed: [], refused: [], lastEpoch: this.lastEpoch };
     const claimed: { slot: number; lastTick: number }[] = [];
     const refused: number[] = [];
     for (const slot of args.slots) {

@@ -1,4 +1,5 @@
 import type { Fault } from './fault.ts';
+import { FORGERIES } from './forgeries.ts';
 import { OUTAGES } from './outages.ts';
 import { PAUSES } from './pauses.ts';
 import type { CoordinatorNode, WorkerNode, World } from './world.ts';
@@ -6,6 +7,7 @@ import type { CoordinatorNode, WorkerNode, World } from './world.ts';
 const FAULTS: readonly Fault[] = [
   ...OUTAGES,
   ...PAUSES,
+  ...FORGERIES,
   {
     name: 'storm',
     longestMs: 5_000,

@@ -45,8 +45,17 @@ export function performWorkerEffect(world: World, node: WorkerNode, effect: Work
         server: 'nats',
         stream: 'ring',
         apply: () => nats.ring.newest,
-        answer: ({ snapshot }) => ({ kind: 'newest-read', snapshot }),
+        answer: ({ snapshot, sequence }) => ({ kind: 'newest-read', snapshot, sequence }),
         failed: { kind: 'newest-failed' },
+      });
+    case 'read-issued':
+      return askPostgres(world, node, {
+        apply: () => ({
+          epoch: postgres.lastEpoch,
+          version: effect.withVersion ? (postgres.newest()?.version ?? 0) : null,
+        }),
+        answer: (issued) => ({ kind: 'issued-read', issued }),
+        failed: { kind: 'issued-read', issued: null },
       });
     case 'claim':
       return askPostgres(world, node, {

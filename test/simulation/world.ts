@@ -230,6 +230,13 @@ export class World {
     }
   }
 
+  /** Whoever publishes it: all who subscribe to the subject hear it. */
+  broadcastSnapshot(snapshot: Snapshot): void {
+    this.broadcast(this.workers, { kind: 'snapshot-received', snapshot });
+    const { epoch, version } = snapshot;
+    this.broadcast(this.coordinators, { kind: 'snapshot-heard', order: { epoch, version } });
+  }
+
   /** The server's word that a client of this name is gone, to all who hear the system account: lost, late, doubled, as any. */
   tellDisconnect(client: string): void {
     if (this.hasSystemAccount) this.broadcast(this.coordinators, { kind: 'connection-closed', client });

@@ -258,17 +258,121 @@ describe('coordinator: a term', () => {
     assert.equal(reasons(machine).length, 1);
   });
 
-  it('DESIGN §4: an epoch drawn later ends the term, whether its holder published or not', () => {
-    for (const read of [
-      { newest: { sequence: 31, snapshot: null }, lastEpoch: 6 },
-      { newest: { sequence: 32, snapshot: { ...RING, epoch: 6, version: 9 } }, lastEpoch: null },
-      { newest: null, lastEpoch: 6 },
+  it('ends its term when Postgres has issued a later epoch, whether its holder published or not', () => {
+    for (const newest of [
+      { sequence: 31, snapshot: null },
+      { sequence: 32, snapshot: { ...RING, epoch: 6, version: 9 } },
+      null,
     ]) {
       const machine = settled();
-      machine.at(50, { kind: 'newest-read', ...read });
+      machine.at(50, { kind: 'newest-read', newest, lastEpoch: 6 });
       assert.equal(machine.state.term, null);
-      assert.match(reasons(machine)[0] ?? '', /epoch 6 has been drawn since/);
+      assert.match(reasons(machine)[0] ?? '', /epoch 6 has been issued since/);
     }
+  });
+
+  it('ends its term when Postgres has forgotten its epoch, as after a restore', () => {
+    const machine = settled();
+    machine.at(50, { kind: 'newest-read', newest: { sequence: 31, snapshot: RING }, lastEpoch: 4 });
+    assert.equal(machine.state.term, null);
+    assert.match(reasons(machine)[0] ?? '', /only up to 4/);
+  });
+
+  it('replaces a snapshot of an epoch that Postgres never issued by the ring in force, and reports it once', () => {
+    const machine = settled();
+    const snapshot = currentSnapshot(machine.state);
+    const forged = { ...RING, epoch: 6, version: 9 };
+    machine.at(50, { kind: 'newest-read', newest: { sequence: 32, snapshot: forged }, lastEpoch: 5 });
+    assert.deepEqual(machine.all('publish-snapshot'), [{ kind: 'publish-snapshot', snapshot, expectedSequence: 32 }]);
+    const report = (sequence: number) => ({
+      kind: 'report',
+      report: {
+        kind: 'snapshot-rejected',
+        snapshot: {
+          epoch: 6,
+          version: 9,
+          sequence,
+          reason: 'expected an epoch from 1 to 5, the last that Postgres issued, got 6',
+        },
+      },
+    });
+    assert.deepEqual(machine.all('report'), [report(32)]);
+    machine.at(51, { kind: 'snapshot-failed', order: { epoch: 5, version: 8 }, reason: 'no answer' });
+    machine.at(52, { kind: 'newest-read', newest: { sequence: 32, snapshot: forged }, lastEpoch: 5 });
+    assert.deepEqual([machine.all('report'), machine.all('publish-snapshot').length], [[], 1]);
+    assert.notEqual(machine.state.term, null);
+  });
+
+  it('replaces a snapshot of its own epoch whose version leaps, and keeps its own version', () => {
+    const machine = settled();
+    const snapshot = currentSnapshot(machine.state);
+    const forged = { ...RING, epoch: 5, version: Number.MAX_SAFE_INTEGER };
+    machine.at(50, { kind: 'newest-read', newest: { sequence: 32, snapshot: forged }, lastEpoch: 5 });
+    assert.deepEqual(machine.all('publish-snapshot'), [{ kind: 'publish-snapshot', snapshot, expectedSequence: 32 }]);
+    assert.equal(machine.state.term?.planner.version, 8);
+  });
+
+  it('does not judge a later epoch while Postgres does not answer, and asks again', () => {
+    const machine = settled();
+    machine.at(50, { kind: 'snapshot-heard', order: { epoch: 6, version: 9 } });
+    const newest = { sequence: 32, snapshot: { ...RING, epoch: 6, version: 9 } };
+    machine.at(60, { kind: 'newest-read', newest, lastEpoch: null });
+    assert.deepEqual([machine.all('publish-snapshot'), machine.all('report')], [[], []]);
+    assert.notEqual(machine.state.term, null);
+    machine.at(310, { kind: 'wake' });
+    assert.equal(machine.all('read-newest').length, 1);
+  });
+
+  it('looks at once when it hears a snapshot that is not its own, and publishes the ring in force above it', () => {
+    const machine = settled();
+    const own = currentSnapshot(machine.state);
+    assert.ok(own);
+    machine.at(50, { kind: 'snapshot-heard', order: orderOf(own) });
+    assert.equal(machine.all('read-newest').length, 0);
+    const foreign = { ...RING, epoch: 5, version: 12 };
+    machine.at(51, { kind: 'snapshot-heard', order: orderOf(foreign) });
+    assert.equal(machine.all('read-newest').length, 1);
+    machine.at(52, { kind: 'newest-read', newest: { sequence: 32, snapshot: foreign }, lastEpoch: 5 });
+    const [publish] = machine.all('publish-snapshot');
+    assert.deepEqual(publish?.snapshot.workers, own.workers);
+    assert.deepEqual([publish?.snapshot.version, publish?.expectedSequence], [13, 32]);
+    const report = { kind: 'snapshot-overruled', epoch: 5, version: 12, sequence: 32 };
+    assert.deepEqual(machine.all('report'), [{ kind: 'report', report }]);
+  });
+
+  it('publishes what was in doubt above a foreign snapshot of its epoch', () => {
+    const machine = leader();
+    const doubted = publishedBy(machine);
+    machine.at(1_000, { kind: 'snapshot-failed', order: orderOf(doubted), reason: 'no answer' });
+    const foreign = { ...RING, epoch: 5, version: 40 };
+    machine.at(1_001, { kind: 'newest-read', newest: { sequence: 33, snapshot: foreign }, lastEpoch: 5 });
+    const [publish] = machine.all('publish-snapshot');
+    assert.deepEqual(publish, {
+      kind: 'publish-snapshot',
+      snapshot: { ...doubted, version: 41, at: publish?.snapshot.at },
+      expectedSequence: 33,
+    });
+  });
+
+  it('rejects a report of a snapshot that this term has not published', () => {
+    const machine = settled();
+    const applied = { worker: 'a', claimedMs: 1, firstTickMs: null, slots: 1, rows: 0, missed: 0 };
+    for (const order of [
+      { epoch: 5, version: 9 },
+      { epoch: Number.MAX_SAFE_INTEGER, version: 1 },
+    ]) {
+      machine.at(50, { kind: 'ring-applied', applied: { ...applied, ...order } });
+      const report = { kind: 'applied-rejected', applied: { ...applied, ...order } };
+      assert.deepEqual(machine.all('report'), [{ kind: 'report', report }]);
+    }
+  });
+
+  it('reports what does not fit the epochs that Postgres issued when it begins its term', () => {
+    const rejected = { epoch: 7, version: 9, sequence: 30, reason: 'why' };
+    const oddities = { rejected, raisedFrom: 4, forgedSlots: 2 };
+    const machine = leader({ ...STORED, newest: { sequence: 30, snapshot: null }, oddities });
+    const kinds = machine.all('report').map(({ report }) => report.kind);
+    assert.deepEqual(kinds.slice(0, 3), ['snapshot-rejected', 'epoch-raised', 'fence-forged']);
   });
 
   it('a publish without an answer: reads the newest, and takes it as stored or sends it again as it was', () => {

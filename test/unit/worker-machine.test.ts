@@ -25,6 +25,7 @@ function running(): Machine {
   const machine = fresh();
   machine.at(0, { kind: 'wake' });
   machine.at(0, { kind: 'identity-checked', outcome: 'free' });
+  machine.at(0, { kind: 'issued-read', issued: { epoch: 1, version: null } });
   return machine;
 }
 
