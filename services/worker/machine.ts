@@ -1,7 +1,7 @@
 import { assertNever, earliest, type Step } from '../../shared/machine/machine.ts';
 import type { Liveness } from '../../shared/nats/liveness.ts';
 import { compareOrder, type Order, type Snapshot } from '../../shared/ring/snapshot.ts';
-import { addSample, type DatabaseClock, UNMEASURED } from './database-clock.ts';
+import { addSample, type DatabaseClock, isMeasured, UNMEASURED } from './database-clock.ts';
 import { advanceDeparture, type Departure, departureWakeAtMs, finishOwnedRead, startDeparture } from './departure.ts';
 import {
   advanceHeartbeat,
@@ -29,6 +29,7 @@ import {
   receiveIds,
   roundWakeAtMs,
   STEP_BACK_TICKS,
+  stepBack,
 } from './round.ts';
 import {
   abandonClaim,
@@ -163,12 +164,7 @@ function handle(state: WorkerState, event: WorkerEvent, nowMs: number): Change {
     case 'identity-checked':
       return finishIdentityCheck(state, event.outcome, nowMs);
     case 'clock-measured':
-      return only({
-        ...state,
-        clock: addSample(state.clock, event),
-        clockRead: pause(CLOCK_EVERY_MS, nowMs),
-        measuredMs: event.sentMs,
-      });
+      return only(finishMeasurement(state, event, nowMs));
     case 'clock-failed':
       return only({ ...state, clockRead: pause(CLOCK_RETRY_MS, nowMs) });
     case 'renewed':
@@ -412,6 +408,19 @@ function receiveTick(
 function doubtClock(state: WorkerState, nowMs: number): WorkerState {
   if (state.clockRead.isBusy || nowMs - state.measuredMs < CLOCK_DOUBTED_AFTER_MS) return state;
   return { ...state, clockRead: AT_ONCE };
+}
+
+function finishMeasurement(
+  state: WorkerState,
+  event: Extract<WorkerEvent, { kind: 'clock-measured' }>,
+  nowMs: number,
+): WorkerState {
+  const clock = addSample(state.clock, event);
+  const due = dueTick({ clock, phaseMs: state.config.phaseMs, nowMs });
+  // After a refused tick the rounds go on at once from the database's second, however little its clock stepped back: a worker
+  // whose tick stands still looks as if it did nothing.
+  const round = isMeasured(state.clock) || due === null ? state.round : stepBack(state.round, due);
+  return { ...state, clock, round, clockRead: pause(CLOCK_EVERY_MS, nowMs), measuredMs: event.sentMs };
 }
 
 /** The database's clock shows less than this worker assumes, so no tick is begun before it is measured again. */

@@ -160,6 +160,11 @@ export function abandonRound(state: RoundState, tick: number): RoundState {
   return state.round?.tick === tick ? { ...state, round: null } : state;
 }
 
+/** The database's clock shows `due`, perhaps less than before: its rounds come again. The fence still holds each slot to its last tick. */
+export function stepBack(state: RoundState, due: number): RoundState {
+  return state.lastTick >= due ? { ...state, lastTick: due - 1 } : state;
+}
+
 /** The answer to an earlier round's question, or to one about the slice before this, is dropped. */
 export function receiveIds(
   state: RoundState,

@@ -348,6 +348,17 @@ describe('worker: a clock that the fence contradicts', () => {
     );
   });
 
+  it('goes on at once with the database’s second after a refused tick, also where its clock stepped back by little', () => {
+    const machine = registered();
+    machine.at(1_000, { kind: 'wake' });
+    finishRound(machine, 1_005, { isEarly: true });
+    machine.at(1_010, { kind: 'clock-measured', sentMs: 1_005, receivedMs: 1_010, serverMs: DATABASE_MS - 1_500 });
+    assert.deepEqual(
+      machine.all('tick').map(({ tick }) => tick),
+      [998],
+    );
+  });
+
   it('says that the database’s clock stepped back only if Postgres set slots back', () => {
     const machine = registered();
     assert.deepEqual(kindsOf(machine.at(50, { kind: 'rebased', slots: 0 })), []);
