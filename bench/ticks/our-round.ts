@@ -56,7 +56,8 @@ export class OurRound {
     }
     if (effect.kind === 'tick') {
       const startedMs = performance.now();
-      const result = await this.#fence.tick({ worker: this.#setup.worker, tick: effect.tick, slots: effect.slots });
+      const { slots, passOver = false } = effect;
+      const result = await this.#fence.tick({ worker: this.#setup.worker, tick: effect.tick, slots, passOver });
       statementMs.push(performance.now() - startedMs);
       return this.#take(finishTick(this.#state, { tick: effect.tick, result }, effect.lane, this.#contextAt(tick)));
     }

@@ -162,11 +162,11 @@ async function tick(
   { fence, explain }: WorkerOutside,
   effect: Extract<WorkerEffect, { kind: 'tick' }>,
 ): Promise<WorkerEvent> {
-  const { slots, lane } = effect;
+  const { slots, lane, passOver = false } = effect;
   // Gained slots go by the claims' connection: they must not wait behind the round under way.
   const isGained = lane === 'gained';
   const connection = isGained ? CLAIM_LANE : TICK_LANE;
-  const ask = { worker: config.id, tick: effect.tick, slots, lane: connection, withBefore: isGained };
+  const ask = { worker: config.id, tick: effect.tick, slots, lane: connection, withBefore: isGained, passOver };
   try {
     const result = await fence.tick(ask);
     return { kind: 'ticked', lane, tick: effect.tick, slots, result };

@@ -51,6 +51,11 @@ export function makeWorkerMetrics(registry: Registry) {
       help: 'Rows that cannot grow: NULL or the largest integer',
       registers,
     }),
+    skippedRows: new Counter({
+      name: `${PREFIX}skipped_rows_total`,
+      help: 'Rows that missed a tick because another transaction had locked them; they count as missed ticks, too',
+      registers,
+    }),
     rebasedSlots: new Counter({
       name: `${PREFIX}rebased_slots_total`,
       help: 'Slots re-based after the database clock stepped back',

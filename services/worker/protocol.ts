@@ -79,7 +79,14 @@ export type WorkerEffect =
   /** The last epoch that Postgres issued and, where asked for, the version of its newest claim. */
   | { readonly kind: 'read-issued'; readonly withVersion: boolean }
   | { readonly kind: 'claim'; readonly order: Order; readonly slots: readonly number[] }
-  | { readonly kind: 'tick'; readonly lane: TickLane; readonly tick: number; readonly slots: readonly number[] }
+  | {
+      readonly kind: 'tick';
+      readonly lane: TickLane;
+      readonly tick: number;
+      readonly slots: readonly number[];
+      /** Locked rows are skipped without a wait. @default false */
+      readonly passOver?: boolean;
+    }
   | { readonly kind: 'rebase'; readonly slots: readonly number[] }
   | { readonly kind: 'read-ids'; readonly tick: number; readonly slots: readonly number[] }
   | { readonly kind: 'read-owned' }
@@ -113,6 +120,8 @@ export type WorkerReport =
   /** Before the slots came to me: by nobody's fault but a former owner's end. */
   | { readonly kind: 'takeover-missed'; readonly ring: number; readonly missed: number }
   | { readonly kind: 'rows-exhausted'; readonly count: number; readonly ids: readonly string[] }
+  /** Rows that missed this tick because other transactions had locked them. `ids`: some of them. */
+  | { readonly kind: 'rows-skipped'; readonly count: number; readonly ids: readonly string[] }
   | { readonly kind: 'slots-lost'; readonly slots: readonly number[]; readonly ring: number }
   | { readonly kind: 'claims-refused'; readonly slots: readonly number[]; readonly ring: number }
   | {

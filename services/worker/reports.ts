@@ -1,6 +1,7 @@
 import { assertNever } from '../../shared/machine/machine.ts';
 import { describeCause } from '../../shared/ring/snapshot.ts';
 import type { WorkerReport } from './protocol.ts';
+import { SkippedRowsNotice } from './skipped-rows-notice.ts';
 import { IDS_PER_LINE, type WatchingLineOptions, WatchingLines } from './watching-lines.ts';
 
 /** Turns what the machine reports into log lines (DESIGN §8) and metrics. */
@@ -12,6 +13,7 @@ export function makeWorkerReports(
 ): (report: WorkerReport) => void {
   const { log, metrics, subject } = options;
   const lines = new WatchingLines(options);
+  const skippedRows = new SkippedRowsNotice(log);
   return (report) => {
     switch (report.kind) {
       case 'watching':
@@ -49,6 +51,10 @@ export function makeWorkerReports(
           { count: report.count, ids: report.ids.slice(0, IDS_PER_LINE) },
           'rows whose value is NULL or the largest integer cannot grow; set a value to let them go on',
         );
+      case 'rows-skipped':
+        metrics.missedTicks.inc(report.count);
+        metrics.skippedRows.inc(report.count);
+        return skippedRows.say(report);
       case 'slots-lost':
         metrics.lostSlots.inc(report.slots.length);
         return log.warn(

@@ -1,10 +1,15 @@
 import type { TickResult } from '../../shared/postgres/fence.ts';
+import { type Chunk, makeChunks, timeRow } from './chunks.ts';
 import { type DatabaseClock, databaseMs, isMeasured, monotonicMs } from './database-clock.ts';
 import type { Ids, TickLane, WorkerEffect, WorkerReport } from './protocol.ts';
+import { mergeSlots } from './slice.ts';
 
 /**
  * The second's work: one round of tick statements over the worker's slots, one statement at a time, all carrying the
  * number the round began with, however long it takes. Numbers that nobody began are missed ticks: counted, never caught up.
+ *
+ * Rows that other transactions have locked are skipped, and count as missed. A statement that met one has lost time: so the rest
+ * of its round, and the slots concerned in the next one, pass over locked rows without waiting.
  *
  * After the last statement the row count and checksum tell whether the list of ids still stands; only then is it read anew.
  *
@@ -13,7 +18,7 @@ import type { Ids, TickLane, WorkerEffect, WorkerReport } from './protocol.ts';
 export interface RoundState {
   /** The last tick done, over the whole slice; 0: none yet. */
   readonly lastTick: number;
-  /** Rows ticked by the last whole round. */
+  /** Rows of the last whole round, ticked or skipped. */
   readonly rows: number;
   readonly round: Round | null;
   readonly list: IdList | null;
@@ -22,6 +27,8 @@ export interface RoundState {
   readonly msPerRow: number | null;
   /** Since when slots of mine have lain ahead of the database's clock, ms; null: none. */
   readonly aheadSinceMs: number | null;
+  /** Sorted. Slots with rows that were skipped the last time, because they were locked. */
+  readonly lockedSlots: readonly number[];
 }
 
 interface Round {
@@ -33,16 +40,16 @@ interface Round {
   readonly next: number;
   readonly retryAtMs: number | null;
   readonly failures: number;
+  /** A statement has waited for a locked row in vain: no other one shall. */
+  readonly isHeldUp: boolean;
+  readonly skipped: number;
+  readonly skippedIds: readonly string[];
+  readonly skippedSlots: readonly number[];
   readonly rows: number;
   readonly checksum: bigint;
   readonly exhausted: readonly string[];
   readonly exhaustedCount: number;
   readonly ahead: readonly number[];
-}
-
-interface Chunk {
-  readonly lane: TickLane;
-  readonly slots: readonly number[];
 }
 
 interface IdList {
@@ -83,17 +90,11 @@ export const NO_ROUND: RoundState = {
   listing: null,
   msPerRow: null,
   aheadSinceMs: null,
+  lockedSlots: [],
 };
 
-/**
- * A statement holds its slots' locks, which claims wait for, and holds pruning back: so it is to be short. But every one has
- * costs of its own, and one of few rows says little about how long a row takes.
- */
-const CHUNK_MS = 20;
-const LEAST_CHUNK_ROWS = 3_000;
-/** What the newest statement counts in the mean. */
-const NEWEST_SHARE = 0.2;
-
+/** Ids of skipped rows named in a report. */
+const SKIPPED_LISTED = 100;
 const RETRY_FIRST_MS = 50;
 const RETRY_LONGEST_MS = 1000;
 /** The fence tells of slots that lie this far ahead; less is the ordinary difference of two workers' phases and clocks. */
@@ -128,24 +129,44 @@ export function finishTick(
   context: RoundContext,
 ): RoundStep {
   const { round } = state;
-  if (round === null || done.tick !== round.tick || lane === 'gained') return { state, effects: [] };
   const { result } = done;
+  if (lane === 'gained') return finishGained(state, result);
+  if (round === null || done.tick !== round.tick) return { state, effects: [] };
+  const noted: Round = {
+    ...round,
+    next: round.next + 1,
+    failures: 0,
+    isHeldUp: round.isHeldUp || result.isHeldUp,
+    skipped: round.skipped + result.skipped,
+    skippedIds: [...round.skippedIds, ...result.skippedIds].slice(0, SKIPPED_LISTED),
+    skippedSlots: [...round.skippedSlots, ...result.skippedSlots],
+  };
   const counted: Round =
     lane === 'lingering'
-      ? { ...round, next: round.next + 1, failures: 0 }
+      ? noted
       : {
-          ...round,
-          next: round.next + 1,
-          failures: 0,
-          rows: round.rows + result.rows,
+          ...noted,
+          rows: round.rows + result.rows + result.skipped,
           checksum: round.checksum ^ BigInt(result.checksum),
           exhausted: [...round.exhausted, ...result.exhausted],
           exhaustedCount: round.exhaustedCount + result.exhaustedCount,
           ahead: [...round.ahead, ...result.ahead],
         };
-  const timed = { ...state, msPerRow: timeRow(state, round, { rows: result.rows, nowMs: context.nowMs }) };
+  // The cost of passing over, and a wait for a lock, say nothing of how long a row takes.
+  const isPlain = round.chunks[round.next]?.passOver === false && !noted.isHeldUp;
+  const msPerRow = isPlain
+    ? timeRow(state.msPerRow, { rows: result.rows, ms: context.nowMs - round.sentMs })
+    : state.msPerRow;
+  const timed = { ...state, msPerRow };
   if (counted.next < counted.chunks.length) return sendNext(timed, counted, context.nowMs);
   return endRound({ ...timed, round: null, lastTick: counted.tick, rows: counted.rows }, counted, context);
+}
+
+/** Slots just gained belong to no round. The next one is to know of their locked rows. */
+function finishGained(state: RoundState, result: TickResult): RoundStep {
+  if (result.skipped === 0) return { state, effects: [] };
+  const lockedSlots = mergeSlots(state.lockedSlots, result.skippedSlots);
+  return { state: { ...state, lockedSlots }, effects: [reportSkipped(result.skipped, result.skippedIds)] };
 }
 
 export function failTick(state: RoundState, tick: number, nowMs: number): RoundState {
@@ -200,21 +221,23 @@ export function dueTick(context: Pick<RoundContext, 'clock' | 'phaseMs' | 'nowMs
 }
 
 function makeRound(tick: number, state: RoundState, context: RoundContext): Round {
+  const { slots, lingering, chunkRows } = context;
   const rows = Math.max(state.rows, context.expectedRows);
-  const chunks: Chunk[] = chunkSlots(context.slots, rows, chunkRowsFor(state, context.chunkRows)).map((slots) => ({
-    lane: 'round',
-    slots,
-  }));
-  // Before the slice: whoever is to have these rows may have died, and their tick must not wait for it.
-  if (context.lingering.length > 0) chunks.unshift({ lane: 'lingering', slots: context.lingering });
   return {
     tick,
     startedMs: context.nowMs,
     sentMs: context.nowMs,
-    chunks,
+    chunks: makeChunks(
+      { slots, lingering, lockedSlots: state.lockedSlots },
+      { rows, chunkRows, msPerRow: state.msPerRow },
+    ),
     next: 0,
     retryAtMs: null,
     failures: 0,
+    isHeldUp: false,
+    skipped: 0,
+    skippedIds: [],
+    skippedSlots: [],
     rows: 0,
     checksum: 0n,
     exhausted: [],
@@ -223,45 +246,31 @@ function makeRound(tick: number, state: RoundState, context: RoundContext): Roun
   };
 }
 
-/** At most `most`; fewer where as many have lately taken longer than a statement should. */
-function chunkRowsFor({ msPerRow }: RoundState, most: number): number {
-  if (msPerRow === null) return most;
-  return Math.min(most, Math.max(LEAST_CHUNK_ROWS, Math.floor(CHUNK_MS / msPerRow)));
-}
-
-function timeRow(
-  state: RoundState,
-  round: Round,
-  done: { readonly rows: number; readonly nowMs: number },
-): number | null {
-  if (done.rows < LEAST_CHUNK_ROWS / 2) return state.msPerRow;
-  const newest = (done.nowMs - round.sentMs) / done.rows;
-  return state.msPerRow === null ? newest : state.msPerRow + (newest - state.msPerRow) * NEWEST_SHARE;
-}
-
-/** At least one chunk, also of no slots: a round always asks Postgres, so a tick done proves that Postgres answers. */
-function chunkSlots(slots: readonly number[], rows: number, chunkRows: number): (readonly number[])[] {
-  const count = Math.max(1, Math.min(slots.length, Math.ceil(rows / chunkRows)));
-  return Array.from({ length: count }, (_, index) =>
-    slots.slice(Math.floor((index * slots.length) / count), Math.floor(((index + 1) * slots.length) / count)),
-  );
-}
-
 function sendNext(state: RoundState, round: Round, nowMs: number): RoundStep {
   const chunk = round.chunks[round.next];
   if (chunk === undefined) throw new Error(`round ${round.tick} has no chunk ${round.next}`);
   return {
     state: { ...state, round: { ...round, sentMs: nowMs } },
-    effects: [{ kind: 'tick', lane: chunk.lane, tick: round.tick, slots: chunk.slots }],
+    effects: [
+      {
+        kind: 'tick',
+        lane: chunk.lane,
+        tick: round.tick,
+        slots: chunk.slots,
+        ...(chunk.passOver || round.isHeldUp ? { passOver: true } : {}),
+      },
+    ],
   };
 }
 
 function endRound(state: RoundState, round: Round, context: RoundContext): RoundStep {
   const effects: WorkerEffect[] = [];
+  if (round.skipped > 0) effects.push(reportSkipped(round.skipped, round.skippedIds));
   if (round.exhaustedCount > 0) {
     effects.push(reportEffect({ kind: 'rows-exhausted', count: round.exhaustedCount, ids: round.exhausted }));
   }
-  const rebased = rebaseWhenAhead(state, round, context);
+  const lockedSlots = mergeSlots([], round.skippedSlots);
+  const rebased = rebaseWhenAhead({ ...state, lockedSlots }, round, context);
   effects.push(...rebased.effects);
   const key = `${round.rows}:${round.checksum}`;
   const listing: Listing = { key, tick: round.tick, startedMs: round.startedMs };
@@ -304,6 +313,10 @@ function watching(
 ): WorkerEffect {
   const tookMs = now.nowMs - listing.startedMs;
   return reportEffect({ kind: 'watching', tick: listing.tick, ring: now.ring, ids, isChanged: now.isChanged, tookMs });
+}
+
+function reportSkipped(count: number, ids: readonly string[]): WorkerEffect {
+  return reportEffect({ kind: 'rows-skipped', count, ids });
 }
 
 function reportEffect(report: WorkerReport): WorkerEffect {

@@ -11,6 +11,8 @@ import { quoteName, quoteTable, slotExpression, type TableNames } from './table.
  *   `EXISTS (… OFFSET 0)` is not turned into a join either: one probe of the index per slot.
  * - Slots are locked in slot order by `ORDER BY slot FOR UPDATE` before anything is written, in claims and ticks alike, so
  *   they cannot deadlock; what `locked` returns is the newest version of each, checked again after any wait.
+ * - The table belongs to an application, which locks rows in any order and for any time. A tick waits for a row only briefly,
+ *   then the statement fails, lets everything go, and the form that passes over locked rows takes its place.
  */
 
 /**
@@ -24,7 +26,12 @@ export const FENCE_SETTINGS = [
   'SET effective_io_concurrency = 0',
 ].join('; ');
 
-export const EXHAUSTED_LISTED = 100;
+export const IDS_LISTED = 100;
+/**
+ * How long a tick waits for one row, ms. Most transactions are over by then. It is far below `deadlock_timeout`, so where a tick
+ * and an application wait for each other the tick gives way, and the application's transaction is not aborted.
+ */
+export const ROW_PATIENCE_MS = 150;
 const LARGEST_INTEGER = 2_147_483_647;
 /**
  * How far a tick number may lie ahead of the database's second: workers estimate that clock. A tick further ahead stamps
@@ -37,9 +44,24 @@ const SECOND = 'floor(extract(epoch FROM pg_catalog.clock_timestamp()))::bigint'
 
 const IS_ASKED = 's.slot = ANY ($1::int[])';
 
+export interface TickForm {
+  /** Adds what the stamped slots' last ticks were, at the cost of a hash for each row. @default false */
+  readonly withBefore?: boolean;
+  /**
+   * Rows that others have locked are left out, named and counted, and never waited for. Costs about twice as much.
+   * @default false
+   */
+  readonly passOver?: boolean;
+}
+
 /**
- * slots[], worker, tick → one row: stamped, rows, checksum, exhausted, exhaustedCount, lost, ahead, isEarly; `withBefore` adds
- * what the stamped slots' last ticks were, at the cost of a hash for each row.
+ * slots[], worker, tick → one row: stamped, rows, checksum, exhausted, exhaustedCount, lost, ahead, isEarly; with `withBefore`
+ * also before, with `passOver` also skipped, skippedIds, skippedSlots.
+ *
+ * `patience` is of the transaction, so it ends with the statement, and it begins when the slots are locked: a wait for another
+ * worker's slots, and a claim by the same connection, are not cut short.
+ *
+ * The checksum covers all rows of the stamped slots, the skipped ones too: they are watched, and no other worker's.
  *
  * `filled` are the slots to stamp as the statement's snapshot sees them. Who is no longer the owner after the wait for a
  * lock is missing from `locked`, and so lost; whoever stamped this tick meanwhile is in it, with the newer tick.
@@ -50,11 +72,16 @@ const IS_ASKED = 's.slot = ANY ($1::int[])';
 export function tickText(
   names: TableNames,
   slots: number,
-  { withBefore }: { readonly withBefore: boolean } = { withBefore: false },
+  { withBefore = false, passOver = false }: TickForm = {},
 ): string {
+  const id = `w.${quoteName(names.id)}`;
   const value = `w.${quoteName(names.value)}`;
   const slot = slotExpression(names.id, slots, 'w');
   const before = withBefore ? BEFORE : { returned: '', query: '', column: '' };
+  const ofStamped = `${slot} = ANY (ARRAY(SELECT slot::bigint FROM stamped, patience))`;
+  const over = passOver
+    ? passOverText(names, { slot, ofStamped })
+    : { query: '', rows: ofStamped, hashes: '', column: '' };
   return `
 WITH clock AS MATERIALIZED (
   SELECT $3::bigint > ${SECOND} + ${AHEAD_TICKS} AS "isEarly"
@@ -69,26 +96,49 @@ WITH clock AS MATERIALIZED (
 ), stamped AS (
   UPDATE scaler.slot s SET last_tick = $3
   WHERE s.slot = ANY (ARRAY(SELECT slot FROM locked WHERE last_tick < $3)) RETURNING s.slot
-), ticked AS (
+), patience AS MATERIALIZED (
+  SELECT set_config('lock_timeout', '${ROW_PATIENCE_MS}', true) FROM (SELECT count(*) FROM locked) l
+)${over.query}, ticked AS (
   UPDATE ${quoteTable(names)} w
   SET ${quoteName(names.value)} = CASE WHEN ${value} < ${LARGEST_INTEGER} THEN ${value} + 1 ELSE ${value} END,
     ${quoteName(names.worker)} = $2
-  WHERE ${slot} = ANY (ARRAY(SELECT slot::bigint FROM stamped))
-  RETURNING uuid_hash_extended(w.${quoteName(names.id)}, 1::bigint) AS hash,
-    CASE WHEN ${value} < ${LARGEST_INTEGER} THEN NULL ELSE w.${quoteName(names.id)} END AS exhausted${before.returned.replace('$slot', slot)}
+  WHERE ${over.rows}
+  RETURNING uuid_hash_extended(${id}, 1::bigint) AS hash,
+    CASE WHEN ${value} < ${LARGEST_INTEGER} THEN NULL ELSE ${id} END AS exhausted${before.returned.replace('$slot', slot)}
 )${before.query}
 SELECT (SELECT count(*)::int FROM stamped) AS stamped, t.rows, t.checksum, t.exhausted, t."exhaustedCount",
   coalesce(a.lost, '{}') || ARRAY(SELECT slot FROM filled WHERE slot NOT IN (SELECT slot FROM locked)) AS lost,
-  coalesce(a.ahead, '{}') AS ahead, (SELECT "isEarly" FROM clock) AS "isEarly"${before.column}
+  coalesce(a.ahead, '{}') AS ahead, (SELECT "isEarly" FROM clock) AS "isEarly"${over.column}${before.column}
 FROM (
-  SELECT count(*)::int AS rows, coalesce(bit_xor(hash), 0)::text AS checksum, count(exhausted)::int AS "exhaustedCount",
-    coalesce((array_agg(exhausted::text) FILTER (WHERE exhausted IS NOT NULL))[1:${EXHAUSTED_LISTED}], '{}') AS exhausted
+  SELECT count(*)::int AS rows, (coalesce(bit_xor(hash), 0)${over.hashes})::text AS checksum, count(exhausted)::int AS "exhaustedCount",
+    coalesce((array_agg(exhausted::text) FILTER (WHERE exhausted IS NOT NULL))[1:${IDS_LISTED}], '{}') AS exhausted
   FROM ticked
 ) t, (
   SELECT array_agg(slot) FILTER (WHERE NOT mine) AS lost,
     array_agg(slot) FILTER (WHERE mine AND last_tick > $3 + ${AHEAD_TICKS}) AS ahead
   FROM asked
 ) a`;
+}
+
+/**
+ * Rows are locked before they are written, so the update waits for none of them. It reaches them by id: where an application's
+ * update came between the statement's snapshot and the lock, the row stands elsewhere, and is found as the update finds it.
+ */
+function passOverText(names: TableNames, { slot, ofStamped }: { readonly slot: string; readonly ofStamped: string }) {
+  const id = `w.${quoteName(names.id)}`;
+  const ofSlots = `SELECT ${id} AS id, ${slot} AS slot FROM ${quoteTable(names)} w WHERE ${ofStamped}`;
+  return {
+    query: `, free AS MATERIALIZED (
+  ${ofSlots} FOR NO KEY UPDATE SKIP LOCKED
+), skipped AS MATERIALIZED (
+  ${ofSlots} EXCEPT SELECT id, slot FROM free
+)`,
+    rows: `${id} = ANY (ARRAY(SELECT id FROM free))`,
+    hashes: ' # (SELECT coalesce(bit_xor(uuid_hash_extended(id, 1::bigint)), 0) FROM skipped)',
+    column: `, (SELECT count(*)::int FROM skipped) AS skipped,
+  ARRAY(SELECT DISTINCT slot::int FROM skipped ORDER BY 1) AS "skippedSlots",
+  ARRAY(SELECT id::text FROM skipped ORDER BY id LIMIT ${IDS_LISTED}) AS "skippedIds"`,
+  };
 }
 
 const BEFORE = {

@@ -3,7 +3,8 @@ import { HIGHEST_HONEST } from '../ring/issued-order.ts';
 import type { Order } from '../ring/snapshot.ts';
 import type { Adoption } from './adoption.ts';
 import type { PostgresLink } from './connection.ts';
-import { CLAIM_TEXT, FENCE_SETTINGS, REBASE_TEXT, readIdsText, tickText } from './fence-statements.ts';
+import { stateOf } from './failure.ts';
+import { CLAIM_TEXT, FENCE_SETTINGS, REBASE_TEXT, readIdsText, type TickForm, tickText } from './fence-statements.ts';
 import { PruningHold } from './pruning-hold.ts';
 import type { Statement } from './session.ts';
 import type { TableNames } from './table.ts';
@@ -24,7 +25,15 @@ export interface TickResult {
   readonly stamped: number;
   /** Rows incremented. */
   readonly rows: number;
-  /** XOR of a second hash of the incremented rows' ids: a signed 64-bit integer as text, `0` for none. */
+  /** Rows of the stamped slots that got no increment, because another transaction had locked them. They never get this one. */
+  readonly skipped: number;
+  /** Their ids, at most 100. */
+  readonly skippedIds: readonly string[];
+  /** Their slots. */
+  readonly skippedSlots: readonly number[];
+  /** A locked row was waited for in vain, before the locked rows were passed over. */
+  readonly isHeldUp: boolean;
+  /** XOR of a second hash of the stamped slots' ids, incremented or skipped: a signed 64-bit integer as text, `0` for none. */
   readonly checksum: string;
   /** Ids, at most 100, of the incremented rows that stand at NULL or 2147483647 now, and cannot count on. */
   readonly exhausted: readonly string[];
@@ -53,6 +62,9 @@ export interface SlotOwner extends Order {
 }
 
 const IS_FORGED = `epoch > ${HIGHEST_HONEST} OR version > ${HIGHEST_HONEST}`;
+/** What Postgres answers when a lock was not to be had in time, or when a deadlock chose this statement to give way. */
+const GIVES_WAY = new Set(['55P03', '40P01']);
+const NOTHING_SKIPPED = { skipped: 0, skippedIds: [], skippedSlots: [] };
 
 const CONTROL_LANE = 'control';
 /** The claims', and that of the first ticks of what they gained. */
@@ -67,15 +79,13 @@ export const TICK_LANE = 'tick';
  */
 export class Fence {
   readonly #link: PostgresLink;
-  readonly #tickText: string;
-  readonly #tickWithBeforeText: string;
+  readonly #tickStatement: (form: Required<TickForm>) => Statement;
   readonly #readIdsText: string;
   readonly #pruning: PruningHold;
 
   constructor(link: PostgresLink, names: TableNames, adoption: Adoption) {
     this.#link = link;
-    this.#tickText = tickText(names, adoption.slots);
-    this.#tickWithBeforeText = tickText(names, adoption.slots, { withBefore: true });
+    this.#tickStatement = makeTickStatements(names, adoption.slots);
     this.#readIdsText = readIdsText(names, adoption.slots);
     this.#pruning = new PruningHold(link);
   }
@@ -114,7 +124,10 @@ export class Fence {
     ]);
   }
 
-  /** Increments the rows of those of the slots that are the worker's and have not had this tick or a later one. */
+  /**
+   * Increments the rows of those of the slots that are the worker's and have not had this tick or a later one. A row that another
+   * transaction has locked is waited for briefly, and then skipped with all others that are locked.
+   */
   async tick(args: {
     readonly worker: string;
     readonly tick: number;
@@ -122,19 +135,40 @@ export class Fence {
     readonly lane?: string;
     /** @default false */
     readonly withBefore?: boolean;
+    /** Waits for no row, at twice the cost: some are known to be locked. @default false */
+    readonly passOver?: boolean;
   }): Promise<TickResult> {
     const values = [numberArray(args.slots), args.worker, args.tick];
-    const statement =
-      args.withBefore === true
-        ? { name: 'fence-tick-before', text: this.#tickWithBeforeText, values }
-        : { name: 'fence-tick', text: this.#tickText, values };
-    const lane = args.lane ?? TICK_LANE;
-    if (lane !== TICK_LANE) return this.#one<TickResult & QueryResultRow>(lane, statement);
+    const { lane = TICK_LANE, withBefore = false, passOver = false } = args;
+    const send = { lane, values, withBefore };
+    if (lane !== TICK_LANE) return this.#tick({ ...send, passOver });
     this.#pruning.begin(args.tick);
     try {
-      return await this.#one<TickResult & QueryResultRow>(lane, statement);
+      return await this.#tick({ ...send, passOver });
     } finally {
       this.#pruning.end();
+    }
+  }
+
+  async #tick(args: {
+    readonly lane: string;
+    readonly values: readonly unknown[];
+    readonly withBefore: boolean;
+    readonly passOver: boolean;
+  }): Promise<TickResult> {
+    const { lane, values, withBefore } = args;
+    const send = async (passOver: boolean, isHeldUp: boolean) => {
+      const statement = { ...this.#tickStatement({ withBefore, passOver }), values };
+      const row = await this.#one<TickResult & QueryResultRow>(lane, statement);
+      return { ...NOTHING_SKIPPED, ...row, isHeldUp };
+    };
+    if (args.passOver) return send(true, false);
+    try {
+      return await send(false, false);
+    } catch (error) {
+      // It was undone whole: no slot is stamped.
+      if (!GIVES_WAY.has(stateOf(error) ?? '')) throw error;
+      return send(true, true);
     }
   }
 
@@ -205,4 +239,17 @@ export class Fence {
   async #one<Row extends QueryResultRow>(lane: string, statement: Statement): Promise<Row> {
     return (await this.#ask<Row>(lane, statement))[0]!;
   }
+}
+
+/** One name for each form, since a name is prepared with one text. */
+function makeTickStatements(names: TableNames, slots: number): (form: Required<TickForm>) => Statement {
+  const make = (name: string, form: TickForm): Statement => ({ name, text: tickText(names, slots, form) });
+  const plain = make('fence-tick', {});
+  const before = make('fence-tick-before', { withBefore: true });
+  const over = make('fence-tick-over', { passOver: true });
+  const overBefore = make('fence-tick-over-before', { passOver: true, withBefore: true });
+  return ({ withBefore, passOver }) => {
+    if (passOver) return withBefore ? overBefore : over;
+    return withBefore ? before : plain;
+  };
 }

@@ -29,6 +29,8 @@ export class FakePostgres {
   /** Everything ever done to the slots, for the checkers: they do not trust the fence's own columns. */
   readonly records: FenceRecord[] = [];
   isDown = false;
+  /** Slots of which an application has locked one row. */
+  readonly lockedSlots = new Set<number>();
   /** Database epoch ms minus world ms. */
   clockOffsetMs: number;
   /** The highest second that the clock showed before it was set back; -Infinity: it never was. */
@@ -89,7 +91,9 @@ export class FakePostgres {
     readonly tick: number;
     readonly slots: readonly number[];
     readonly withBefore?: boolean;
+    readonly passOver?: boolean;
   }): TickResult {
+    const skippedSlots: number[] = [];
     const before: SlotBefore[] = [];
     let stamped = 0;
     let rows = 0;
@@ -108,16 +112,22 @@ export class FakePostgres {
       const weight = this.weights[slot] ?? 0;
       if (isEarly) continue;
       if (weight === 0 || (row.lastTick >= args.tick && this.#broken !== 'tick')) continue;
-      before.push({ slot, lastTick: row.lastTick, rows: weight });
+      const skipped = this.lockedSlots.has(slot) ? 1 : 0;
+      if (skipped > 0) skippedSlots.push(slot);
+      if (weight > skipped) before.push({ slot, lastTick: row.lastTick, rows: weight - skipped });
       row.lastTick = args.tick;
       stamped += 1;
-      rows += weight;
+      rows += weight - skipped;
       checksum ^= BigInt(slot * 65_537 + weight);
       this.records.push({ kind: 'increment', slot, tick: args.tick, worker: args.worker });
     }
     const result = {
       stamped,
       rows,
+      skipped: skippedSlots.length,
+      skippedIds: skippedSlots.map((slot) => `row-of-${slot}`),
+      skippedSlots,
+      isHeldUp: skippedSlots.length > 0 && args.passOver !== true,
       checksum: String(checksum),
       exhausted: [],
       exhaustedCount: 0,

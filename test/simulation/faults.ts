@@ -182,6 +182,18 @@ const FAULTS: readonly Fault[] = [
     },
   },
   {
+    name: 'rows locked by an application',
+    longestMs: 12_000,
+    begin(world) {
+      const { lockedSlots } = world.postgres;
+      const some = Array.from({ length: world.random.between(1, 8) }, () => world.random.between(0, world.slots - 1));
+      for (const slot of some) lockedSlots.add(slot);
+      return () => {
+        for (const slot of some) lockedSlots.delete(slot);
+      };
+    },
+  },
+  {
     name: 'database clock set back',
     longestMs: 0,
     begin(world) {

@@ -64,9 +64,9 @@ export function performWorkerEffect(world: World, node: WorkerNode, effect: Work
         failed: { kind: 'claim-failed', order: effect.order, reason: 'unreachable' },
       });
     case 'tick': {
-      const { lane, tick, slots } = effect;
+      const { lane, tick, slots, passOver = false } = effect;
       return askPostgres(world, node, {
-        apply: () => postgres.tick({ worker: node.id, tick, slots, withBefore: lane === 'gained' }),
+        apply: () => postgres.tick({ worker: node.id, tick, slots, withBefore: lane === 'gained', passOver }),
         answer: (result) => ({ kind: 'ticked', lane, tick, slots, result }),
         failed: { kind: 'tick-failed', lane, tick, slots, reason: 'unreachable' },
       });

@@ -83,6 +83,10 @@ export function makeTickResult(result: Partial<TickResult> = {}): TickResult {
   return {
     stamped: 0,
     rows: 0,
+    skipped: 0,
+    skippedIds: [],
+    skippedSlots: [],
+    isHeldUp: false,
     checksum: '0',
     exhausted: [],
     exhaustedCount: 0,

@@ -149,6 +149,81 @@ describe('round: its number and its chunks', () => {
   });
 });
 
+describe('round: locked rows', () => {
+  const many = { slots: [0, 1, 2, 3], expectedRows: 400 };
+  const LOCKED: Partial<TickResult> = { skipped: 1, skippedIds: ['x'], skippedSlots: [1] };
+  const sent = (effects: ReturnType<typeof finish>['effects']) =>
+    effects.flatMap((effect) =>
+      effect.kind === 'tick' ? [{ slots: effect.slots, passOver: effect.passOver ?? false }] : [],
+    );
+
+  it('reports the rows that were skipped, and still lists them', () => {
+    const step = finish(begin(SETTLED, context(1_200)), context(1_210), { ...FOUR_ROWS, ...LOCKED, rows: 3 });
+    assert.deepEqual(step.effects, [
+      { kind: 'report', report: { kind: 'rows-skipped', count: 1, ids: ['x'] } },
+      {
+        kind: 'report',
+        report: { kind: 'watching', tick: 1_001, ring: 7, ids: ['x', 'y'], isChanged: false, tookMs: 10 },
+      },
+    ]);
+    assert.equal(step.state.rows, 4);
+  });
+
+  it('waits for a locked row once in a round: what is left of it passes over', () => {
+    const began = advanceRound(SETTLED, context(1_200, many));
+    assert.deepEqual(sent(began.effects), [{ slots: [0], passOver: false }]);
+    const held = finish(began.state, context(1_360, many), { ...LOCKED, rows: 99, isHeldUp: true });
+    assert.deepEqual(sent(held.effects), [{ slots: [1], passOver: true }]);
+    const third = finish(held.state, context(1_370, many), { rows: 100 });
+    assert.deepEqual(sent(third.effects), [{ slots: [2], passOver: true }]);
+  });
+
+  it('passes over the slots with locked rows in the next round, apart and last, until it skips none', () => {
+    const wide = { ...many, chunkRows: 1_000 };
+    const finished = finish(begin(SETTLED, context(1_200, wide)), context(1_360, wide), {
+      ...LOCKED,
+      rows: 399,
+      isHeldUp: true,
+    }).state;
+    for (const isLocked of [true, false]) {
+      const second = finished.lastTick + (isLocked ? 1 : 2);
+      const nowMs = (second - 1_000) * 1_000 + 200;
+      const began = advanceRound({ ...finished, lastTick: second - 1 }, context(nowMs, wide));
+      assert.deepEqual(sent(began.effects), [{ slots: [0, 2, 3], passOver: false }]);
+      const apart = finish(began.state, context(nowMs + 5, wide), { rows: 300 });
+      assert.deepEqual(sent(apart.effects), [{ slots: [1], passOver: true }]);
+      const done = finish(apart.state, context(nowMs + 6, wide), isLocked ? { ...LOCKED, rows: 99 } : { rows: 100 });
+      assert.deepEqual(done.state.lockedSlots, isLocked ? [1] : []);
+      const next = advanceRound(done.state, context(nowMs + 1_000, wide));
+      assert.deepEqual(sent(next.effects)[0]?.slots, isLocked ? [0, 2, 3] : [0, 1, 2, 3]);
+    }
+  });
+
+  it('passes over a lingering slot with locked rows, and remembers those of slots just gained', () => {
+    const gained = finishTick(
+      SETTLED,
+      { tick: 1_000, result: makeTickResult({ ...LOCKED, skippedSlots: [9], isHeldUp: true }) },
+      'gained',
+      context(300),
+    );
+    assert.deepEqual(kindsOf(gained.effects), ['report']);
+    const began = advanceRound(gained.state, context(1_200, { lingering: [8, 9] }));
+    assert.deepEqual(sent(began.effects), [{ slots: [8, 9], passOver: true }]);
+    const own = finish(began.state, context(1_210), {}, 'lingering');
+    assert.deepEqual(sent(own.effects), [{ slots: [0, 1, 2, 3], passOver: false }]);
+  });
+
+  it('a wait for a lock does not make chunks smaller: it says nothing of how long a row takes', () => {
+    const wide = { chunkRows: 6_000, expectedRows: 6_000 };
+    const step = finish(begin(SETTLED, context(1_200, wide)), context(1_900, wide), {
+      ...LOCKED,
+      rows: 5_999,
+      isHeldUp: true,
+    });
+    assert.equal(step.state.msPerRow, null);
+  });
+});
+
 describe('round: missed seconds', () => {
   const missed = (seconds: number) => ({ kind: 'report', report: { kind: 'ticks-missed', seconds, rows: 4 } });
 

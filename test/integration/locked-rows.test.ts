@@ -1,0 +1,195 @@
+import assert from 'node:assert/strict';
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import pg from 'pg';
+import { adoptTable } from '../../shared/postgres/adoption.ts';
+import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
+import { CLAIM_LANE, Fence } from '../../shared/postgres/fence.ts';
+import { CLAIM_TEXT, ROW_PATIENCE_MS, tickText } from '../../shared/postgres/fence-statements.ts';
+import { addRows } from '../../shared/postgres/rows.ts';
+import { parseTableNames } from '../../shared/postgres/table.ts';
+import { freshDatabase, recordingLog, sharedPostgres, type TestDatabase } from '../support/postgres-server.ts';
+
+const NAMES = parseTableNames({
+  table: 'work_items',
+  idColumn: 'id',
+  valueColumn: 'value',
+  workerColumn: 'currentworker',
+});
+const SLOTS = 64;
+const ROWS = 200;
+const ALL = Array.from({ length: SLOTS }, (_, slot) => slot);
+const TICK_TEXT = tickText(NAMES, SLOTS);
+const { log } = recordingLog();
+
+/** An application's transactions lock rows; claims and other ticks lock slots. Only the first are given up on. */
+describe('ticks and the locks of others', () => {
+  let database: TestDatabase;
+  let link: PostgresLink;
+  let fence: Fence;
+  let admin: pg.Client;
+  let other: pg.Client;
+  let checksum = '';
+
+  before(async () => {
+    database = await freshDatabase((await sharedPostgres()).url);
+    link = await connectPostgres({ connectionString: database.url, applicationName: 'test' }, { log });
+    admin = new pg.Client({ connectionString: database.url });
+    await admin.connect();
+    fence = new Fence(link, NAMES, await adoptTable(link, { names: NAMES, slots: SLOTS, log }));
+  });
+
+  after(async () => {
+    await link.close();
+    await admin.end();
+    await database.drop();
+  });
+
+  beforeEach(async () => {
+    await admin.query(
+      'TRUNCATE work_items; UPDATE scaler.slot SET epoch = 0, version = 0, worker = NULL, last_tick = 0',
+    );
+    other = new pg.Client({ connectionString: database.url });
+    await other.connect();
+    await addRows(link, NAMES, ROWS);
+    await fence.claim({ worker: 'a', epoch: 1, version: 1, slots: ALL });
+    ({ checksum } = await tick(10));
+  });
+
+  afterEach(() => other.end());
+
+  const tick = (at: number, more: { lane?: string; withBefore?: boolean; passOver?: boolean } = {}) =>
+    fence.tick({ worker: 'a', tick: at, slots: ALL, ...more });
+  const values = (worker: string, ...rest: number[]) => [`{${ALL}}`, worker, ...rest];
+
+  async function column<Value>(text: string, args: unknown[] = []): Promise<Value[]> {
+    return (await admin.query({ text, values: args, rowMode: 'array' })).rows.map(([value]) => value as Value);
+  }
+
+  /** Locks the first or the last row, as ticks come by them. */
+  async function lockRow(end: 'first' | 'last'): Promise<{ readonly id: string; readonly slot: number }> {
+    const { rows } = await other.query(`UPDATE work_items SET value = value WHERE id =
+        (SELECT id FROM work_items ORDER BY ctid ${end === 'first' ? 'ASC' : 'DESC'} LIMIT 1)
+      RETURNING id::text, (uuid_hash_extended(id, 0) & ${SLOTS - 1})::int AS slot`);
+    return rows[0];
+  }
+
+  /** Resolves once somebody has waited for a lock of `other` for that long. */
+  async function untilBlocked(forMs = 0): Promise<void> {
+    const text = `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND $1 = ANY (pg_blocking_pids(pid))
+      AND query_start < clock_timestamp() - make_interval(secs => $2)`;
+    const { rows } = await other.query('SELECT pg_backend_pid() AS pid');
+    for (let attempt = 0; attempt < 500; attempt += 1) {
+      if ((await column(text, [rows[0].pid, forMs / 1_000])).length > 0) return;
+      await delay(10);
+    }
+    throw new Error('nobody came to wait');
+  }
+
+  test('a row that stays locked is skipped and named, all others are ticked, and its id still counts in the checksum', async () => {
+    await other.query('BEGIN');
+    const { id, slot } = await lockRow('first');
+    const result = await tick(11);
+    assert.deepEqual([result.rows, result.skipped, result.isHeldUp], [ROWS - 1, 1, true]);
+    assert.deepEqual([result.skippedIds, result.skippedSlots], [[id], [slot]]);
+    assert.equal(result.checksum, checksum);
+    await other.query('COMMIT');
+    assert.equal((await tick(11)).rows, 0, 'what was skipped never gets that tick');
+    assert.deepEqual(await column('SELECT value FROM work_items WHERE id = $1', [id]), [1]);
+    assert.deepEqual(await column('SELECT DISTINCT value FROM work_items WHERE id <> $1', [id]), [2]);
+    const next = await tick(12);
+    assert.deepEqual([next.rows, next.skipped, next.isHeldUp, next.checksum], [ROWS, 0, false, checksum]);
+  });
+
+  test('passing over waits for no row, and ticks every row where none is locked', async () => {
+    assert.deepEqual(await tick(11, { passOver: true }).then(summary), [ROWS, 0, false]);
+    await other.query('BEGIN');
+    await lockRow('first');
+    await lockRow('last');
+    assert.deepEqual(await tick(12, { passOver: true }).then(summary), [ROWS - 2, 2, false]);
+    await other.query('ROLLBACK; BEGIN; LOCK TABLE work_items IN ROW EXCLUSIVE MODE; SELECT FROM work_items FOR SHARE');
+    assert.deepEqual(await tick(13, { passOver: true }).then(summary), [0, ROWS, false]);
+    await other.query('ROLLBACK; BEGIN; SELECT FROM work_items FOR KEY SHARE');
+    assert.deepEqual(
+      await tick(14, { passOver: true }).then(summary),
+      [ROWS, 0, false],
+      'a foreign key check is no lock',
+    );
+    await other.query('ROLLBACK');
+  });
+
+  test('first ticks skip locked rows as well, and say what the ticked ones stood at', async () => {
+    await other.query('BEGIN');
+    const { slot } = await lockRow('first');
+    const result = await tick(15, { lane: CLAIM_LANE, withBefore: true });
+    await other.query('ROLLBACK');
+    assert.deepEqual([result.rows, result.skipped], [ROWS - 1, 1]);
+    const rows = await column<number>(`SELECT (uuid_hash_extended(id, 0) & ${SLOTS - 1})::int FROM work_items`);
+    const before = result.before ?? [];
+    assert.equal(before.find((entry) => entry.slot === slot)?.rows ?? 0, rows.filter((own) => own === slot).length - 1);
+    assert.deepEqual(new Set(before.map(({ lastTick }) => lastTick)), new Set([10]));
+  });
+
+  test('a claim waits for the slots of a tick as long as it takes, also by the connection of first ticks', async () => {
+    await tick(11, { lane: CLAIM_LANE });
+    await other.query('BEGIN');
+    await other.query(TICK_TEXT, values('a', 12));
+    const claiming = fence.claim({ worker: 'b', epoch: 1, version: 2, slots: ALL });
+    await untilBlocked(3 * ROW_PATIENCE_MS);
+    await other.query('COMMIT');
+    assert.equal((await claiming).claimed.length, SLOTS);
+  });
+
+  test('a tick waits for slots that a claim holds as long as it takes', async () => {
+    await other.query('BEGIN');
+    await other.query(CLAIM_TEXT, values('b', 1, 2));
+    const ticking = tick(11);
+    await untilBlocked(3 * ROW_PATIENCE_MS);
+    await other.query('ROLLBACK');
+    assert.deepEqual(await ticking.then(summary), [ROWS, 0, false]);
+  });
+
+  test('a transaction that locks rows in another order is not killed: the tick gives way', async () => {
+    await other.query('BEGIN');
+    await lockRow('last');
+    const ticking = tick(11);
+    await untilBlocked();
+    await lockRow('first');
+    const { rows, skipped, isHeldUp } = await ticking;
+    await other.query('COMMIT');
+    assert.deepEqual([rows + skipped, isHeldUp], [ROWS, true]);
+    assert.ok(skipped === 1 || skipped === 2, `${skipped} rows were skipped`);
+    assert.deepEqual(await tick(12).then(summary), [ROWS, 0, false]);
+  });
+
+  test('passing over needs no more than the rights that a worker is asked for: two columns to update', async () => {
+    const role = `ticker_${new URL(database.url).pathname.slice(1)}`;
+    await admin.query(`CREATE ROLE ${role}; GRANT USAGE ON SCHEMA scaler TO ${role}; GRANT SELECT, UPDATE ON scaler.slot TO ${role};
+      GRANT SELECT ON work_items TO ${role}; GRANT UPDATE (value, currentworker) ON work_items TO ${role}`);
+    try {
+      await other.query(`SET ROLE ${role}`);
+      const { rows } = await other.query(tickText(NAMES, SLOTS, { passOver: true }), values('a', 11));
+      assert.equal(rows[0].rows, ROWS);
+    } finally {
+      await other.query('RESET ROLE');
+      await admin.query(`DROP OWNED BY ${role}; DROP ROLE ${role}`);
+    }
+  });
+
+  test('a deadlock that Postgres ends at the expense of the tick is no failure of it', async () => {
+    // A sequence is not rolled back: the first statement fails as a deadlock's victim does, the next one does not.
+    await admin.query(`CREATE SEQUENCE updates; CREATE FUNCTION fail_first() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF nextval('updates') = 1 THEN RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01'; END IF;
+        RETURN NULL; END $$;
+      CREATE TRIGGER fail_first BEFORE UPDATE ON work_items FOR EACH STATEMENT EXECUTE FUNCTION fail_first()`);
+    try {
+      assert.deepEqual(await tick(11).then(summary), [ROWS, 0, true]);
+    } finally {
+      await admin.query('DROP TRIGGER fail_first ON work_items; DROP FUNCTION fail_first; DROP SEQUENCE updates');
+    }
+  });
+});
+
+function summary(result: { rows: number; skipped: number; isHeldUp: boolean }): unknown[] {
+  return [result.rows, result.skipped, result.isHeldUp];
+}
