@@ -1,15 +1,13 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { resolve } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 import type { NatsLink } from '../../shared/nats/connection.ts';
+import { chartAccounts, passwordOf } from '../support/chart-accounts.ts';
 import { closeTestLinks, openTestLink } from '../support/nats-link.ts';
 import { startNats, type TestNats } from '../support/nats-process.ts';
 import { freshDatabase, sharedPostgres } from '../support/postgres-server.ts';
 import { eventually, ServiceProcess } from '../support/service-process.ts';
 
 /** The chart's users in NATS, and real processes that live with the rights they have there. */
-const CONFIG = resolve(import.meta.dirname, '../../helm/files/nats-accounts.conf');
 const PREFIX = 'blue';
 const REFUSED = /permissions? violation/i;
 
@@ -20,7 +18,7 @@ describe("the chart's users", { timeout: 120_000 }, () => {
   const workers: ServiceProcess[] = [];
 
   before(async () => {
-    nats = await startNats({ config: chartAccounts() });
+    nats = await startNats({ config: chartAccounts(PREFIX) });
     database = await freshDatabase((await sharedPostgres()).url);
     const coordinator = start('coordinator', 'coordinator-1');
     workers.push(start('worker', 'worker-1'), start('worker', 'worker-2'));
@@ -149,18 +147,6 @@ describe("the chart's users", { timeout: 120_000 }, () => {
     );
   }
 });
-
-/** The configuration as the chart renders it, with passwords in the place of environment variables. */
-function chartAccounts(): string {
-  return readFileSync(CONFIG, 'utf8')
-    .replaceAll('<name>', `${PREFIX}_`)
-    .replaceAll('<subject>', `${PREFIX}.`)
-    .replace(/\$(COORDINATOR|WORKER|OBSERVER|SYSTEM)_PASSWORD/g, (_, role: string) => passwordOf(role.toLowerCase()));
-}
-
-function passwordOf(user: string): string {
-  return `pw-${user}`;
-}
 
 function denials(process: ServiceProcess): unknown[] {
   return process.lines.filter(({ msg }) => msg === 'NATS denies a permission');
