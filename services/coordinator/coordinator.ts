@@ -205,7 +205,8 @@ async function listen(
   });
   const { id, startedAt } = config;
   const answer = () => ({ id, startedAt, epoch: around.seen.state?.term?.epoch ?? null });
-  await serveProbe(link, { role: 'coordinator', id, version: VERSION, answer });
+  const onRefused = () => metrics.refusedRequests.inc();
+  await serveProbe(link, { role: 'coordinator', id, version: VERSION, answer, onRefused });
   const watching = Promise.all([
     outside.liveness.watch((change) => {
       const event = livenessEvent(change);

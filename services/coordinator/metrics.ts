@@ -73,6 +73,11 @@ export function makeCoordinatorMetrics(registry: Registry) {
       help: 'Garbage keys and values in the liveness bucket',
       registers,
     }),
+    refusedRequests: new Counter({
+      name: `${PREFIX}refused_requests_total`,
+      help: 'Requests to this process without an inbox as reply subject',
+      registers,
+    }),
     recoverySeconds: new Histogram({
       name: `${PREFIX}recovery_seconds`,
       help: 'From the evidence of a disruption to the first tick of all that moved, by phase and first cause',

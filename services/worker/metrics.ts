@@ -46,6 +46,11 @@ export function makeWorkerMetrics(registry: Registry) {
       help: 'Snapshots rejected: invalid, or of an epoch or version that cannot be',
       registers,
     }),
+    refusedRequests: new Counter({
+      name: `${PREFIX}refused_requests_total`,
+      help: 'Requests to this process without an inbox as reply subject',
+      registers,
+    }),
     exhaustedRows: new Gauge({
       name: `${PREFIX}exhausted_rows`,
       help: 'Rows that cannot grow: NULL or the largest integer',

@@ -114,7 +114,9 @@ async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Prom
         serveProbe: async () => {
           const answer = () => livenessOf(driver.state);
           const commands = listCommands(link.names, config.id, (event) => driver.dispatch(event));
-          unserve = await serveProbe(link, { role: 'worker', id: config.id, version: VERSION, answer, commands });
+          const onRefused = () => metrics.refusedRequests.inc();
+          const served = { role: 'worker', id: config.id, version: VERSION, answer, commands, onRefused } as const;
+          unserve = await serveProbe(link, served);
         },
         compareClocks: makeClockSkewReport({ log, metrics }),
         report: makeWorkerReports({ log, metrics, subject, logIdsMax: options.logIdsMax, output: stdoutState }),

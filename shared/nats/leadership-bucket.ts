@@ -51,20 +51,27 @@ export class LeadershipBucket {
     return new LeadershipBucket(link, await KvBucket.open(link, 'leadership', options));
   }
 
-  /** Takes the key where nobody has it, or where this very process has it already. Never rejects; over within a second. */
+  /**
+   * Takes the key where nobody has it, where this very process has it already, or where its value is unreadable: no leader wrote
+   * that. Never rejects; over within a second.
+   */
   create(value: Leader): Promise<LeadershipOutcome> {
     return this.#write(value, {
       expected: 0,
-      mayReplace: (entry) => entry === null || entry.isDeleted || isHeldBy(value, entry),
+      mayReplace: (entry) => entry === null || entry.isDeleted || isHeldBy(value, entry) || isUnreadable(entry),
     });
   }
 
   /**
    * Replaces exactly this revision: mine, to renew it, or a dead holder's. A later one only where this very process wrote
-   * it (an earlier outcome was `failed`, but it was stored). Refused when the key is gone. Never rejects; over within a second.
+   * it (an earlier outcome was `failed`, but it was stored), or where it is unreadable. Refused when the key is gone. Never
+   * rejects; over within a second.
    */
   renew(value: Leader, revision: number): Promise<LeadershipOutcome> {
-    return this.#write(value, { expected: revision, mayReplace: (entry) => entry !== null && isHeldBy(value, entry) });
+    return this.#write(value, {
+      expected: revision,
+      mayReplace: (entry) => entry !== null && (isHeldBy(value, entry) || isUnreadable(entry)),
+    });
   }
 
   /** Deletes the key at exactly this revision, so that a standby takes over at once. False: it is another, or unknown. */
@@ -128,6 +135,11 @@ export class LeadershipBucket {
 function isHeldBy(value: Leader, entry: KvEntry): boolean {
   const holder = entry.isDeleted ? null : decode(entry);
   return holder !== null && holder.id === value.id && holder.startedAt === value.startedAt;
+}
+
+/** No leader wrote it, so it deposes none. Whoever replaces it does so at its revision: only one succeeds. */
+function isUnreadable(entry: KvEntry): boolean {
+  return !entry.isDeleted && decode(entry) === null;
 }
 
 function decode({ bytes, revision }: KvEntry): LeaderEntry | null {

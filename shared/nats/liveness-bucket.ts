@@ -20,7 +20,7 @@ export interface LivenessEntry {
 
 export type RenewOutcome =
   | { readonly kind: 'renewed'; readonly revision: number }
-  /** The key is another process's (null: unreadable). */
+  /** The key is another process's (null: what it wrote has been replaced since). */
   | { readonly kind: 'taken'; readonly by: Liveness | null }
   | { readonly kind: 'failed'; readonly reason: string };
 
@@ -68,8 +68,8 @@ export class LivenessBucket {
   }
 
   /**
-   * Puts my key: made where there is none, else in the place of the revision that is mine. Adopts a key of mine (same id,
-   * same start) whose revision is unknown here, and makes a lost bucket anew. Never rejects; over within a second, where
+   * Creates or renews my key by compare-and-set on my last revision. Adopts a key of mine (same id, same start) whose revision
+   * is unknown here, replaces an unreadable value, and recreates a lost bucket. Never rejects; over within a second, where
    * `failed` means that it may be stored or not: renew again.
    */
   renew(value: Liveness): Promise<RenewOutcome> {
@@ -170,7 +170,11 @@ export class LivenessBucket {
       bytes: encodeLiveness(value),
       expected,
       limitMs: RENEW_LIMIT_MS,
-      mayReplace: (entry) => entry === null || entry.isDeleted || isMine(value, decodeEntry(entry).value),
+      mayReplace: (entry) => {
+        const holder = entry === null || entry.isDeleted ? null : decodeEntry(entry).value;
+        // Null too where the value is unreadable: no worker wrote that, so no other lives under this id.
+        return holder === null || isMine(value, holder);
+      },
     });
     if (outcome.kind === 'refused') return { kind: 'taken', by: decodeEntry(outcome.entry).value };
     if (outcome.kind === 'failed') return outcome;

@@ -1,5 +1,6 @@
 import type { Service } from 'nats';
 import type { NatsLink } from './connection.ts';
+import { guardRequests } from './reply-guard.ts';
 
 export interface ProbedService {
   readonly role: 'worker' | 'coordinator';
@@ -9,6 +10,8 @@ export interface ProbedService {
   /** What the probe is answered with, as JSON. */
   readonly answer: () => object;
   readonly commands?: readonly ServedCommand[];
+  /** Called for each request that was refused, because its reply subject is no inbox. */
+  readonly onRefused?: () => void;
 }
 
 /** What a process does when asked; it then answers as a probe is answered. */
@@ -22,6 +25,7 @@ export interface ServedCommand {
 /**
  * Answers probes of this process, and obeys its commands, as a NATS micro service that `nats micro ls` and `nats micro stats`
  * show. Goes on by itself after a reconnect, and also where NATS denies the discovery subjects or the commands'.
+ * A request without an inbox as its reply subject is neither obeyed nor answered; the first at each subject is logged.
  * @returns what ends it; harmless when it has ended. @throws when the link is closed.
  */
 export async function serveProbe(link: NatsLink, probed: ProbedService): Promise<() => Promise<void>> {
@@ -35,11 +39,22 @@ export async function serveProbe(link: NatsLink, probed: ProbedService): Promise
 }
 
 /** The server knows of it when this resolves: a probe sent by anybody afterwards is answered. */
-async function addService({ connection, names }: NatsLink, probed: ProbedService): Promise<Service> {
-  const { role, id, version, answer, commands = [] } = probed;
+async function addService({ connection, names, log }: NatsLink, probed: ProbedService): Promise<Service> {
+  const { role, id, version, answer, commands = [], onRefused } = probed;
   const name = role === 'worker' ? names.workerService : names.coordinatorService;
   const subject = role === 'worker' ? names.workerProbe(id) : names.coordinatorProbe(id);
-  const service = await connection.services.add({ name, version, metadata: { id } });
+  const logged = new Set<string>();
+  const guarded = guardRequests(connection, (request) => {
+    onRefused?.();
+    // Only our own subjects come here, so the set stays small.
+    if (logged.has(request.subject)) return;
+    logged.add(request.subject);
+    log.warn(
+      { subject: request.subject, reply: request.reply ?? '' },
+      'request refused: expected an inbox (_INBOX.) as its reply subject',
+    );
+  });
+  const service = await guarded.services.add({ name, version, metadata: { id } });
   for (const endpoint of [{ name: 'probe', subject, act: () => {} }, ...commands]) {
     service.addEndpoint(endpoint.name, {
       subject: endpoint.subject,

@@ -98,15 +98,18 @@ test('The bucket is made anew where it is gone, and is never read from a replica
   assert.deepEqual(await b.create(leader('b')), { kind: 'won', revision: 1 });
 });
 
-test('A key that is no leader’s is kept out: not read, not told, not overwritten.', async () => {
+test('An unreadable value is nobody’s: it is neither read nor reported, it deposes no leader, and one may replace it.', async () => {
   const { a, b, link, lines } = await openPair();
   await link.connection.jetstream().publish(subjectOf(link), '{"id":7}');
   const told: (LeaderEntry | null)[] = [];
   const stop = await b.watch((entry) => told.push(entry));
   await until('a word in the log', () => lines.some(({ msg }) => msg === 'a leader value was kept out'));
   await assert.rejects(a.read(), /is no leader's/);
-  assert.deepEqual(await a.create(leader('a')), { kind: 'refused' });
   assert.deepEqual(told, []);
+  assert.deepEqual(await a.create(leader('a')), { kind: 'won', revision: 2 });
+  await link.connection.jetstream().publish(subjectOf(link), 'garbage');
+  assert.deepEqual(await b.renew(leader('b'), 1), { kind: 'won', revision: 4 });
+  assert.deepEqual(await a.renew(leader('a'), 2), { kind: 'refused' });
   await stop();
 });
 
