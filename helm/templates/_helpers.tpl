@@ -2,7 +2,7 @@
 
 {{- define "notifi.labels" -}}
 app.kubernetes.io/name: notifi-scaler
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
@@ -11,7 +11,7 @@ app: {{ .component }}
 {{- end }}
 
 {{- define "notifi.selector" -}}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 app: {{ .component }}
 {{- end }}
@@ -54,7 +54,7 @@ nats://{{ $name }}:4222
 
 {{- define "notifi.databaseUrl" -}}
 {{- if .Values.postgres.enabled -}}
-postgres://{{ include "notifi.name" . }}-postgres:5432/{{ .Values.postgres.database }}
+postgres://{{ include "notifi.name" . }}-postgres:5432
 {{- else -}}
 {{ required "postgres.external.url is needed when postgres.enabled is false" .Values.postgres.external.url }}
 {{- end -}}
@@ -69,13 +69,13 @@ postgres://{{ include "notifi.name" . }}-postgres:5432/{{ .Values.postgres.datab
 - name: NATS_USER
   value: {{ .user }}
 - name: NATS_PASSWORD
-  valueFrom: { secretKeyRef: { name: {{ include "notifi.natsSecret" .root }}, key: {{ .user }}Password } }
+  valueFrom: { secretKeyRef: { name: {{ include "notifi.natsSecret" .root | quote }}, key: {{ .user }}Password } }
 {{- else }}
 {{- with index $nats.external (printf "%sSecret" .user) | default $nats.external.existingSecret }}
 - name: NATS_USER
-  valueFrom: { secretKeyRef: { name: {{ . }}, key: user } }
+  valueFrom: { secretKeyRef: { name: {{ . | quote }}, key: user } }
 - name: NATS_PASSWORD
-  valueFrom: { secretKeyRef: { name: {{ . }}, key: password } }
+  valueFrom: { secretKeyRef: { name: {{ . | quote }}, key: password } }
 {{- end }}
 {{- end }}
 {{- end }}
@@ -88,15 +88,15 @@ postgres://{{ include "notifi.name" . }}-postgres:5432/{{ .Values.postgres.datab
 - name: NATS_SYSTEM_USER
   value: system
 - name: NATS_SYSTEM_PASSWORD
-  valueFrom: { secretKeyRef: { name: {{ include "notifi.natsSecret" . }}, key: systemPassword } }
+  valueFrom: { secretKeyRef: { name: {{ include "notifi.natsSecret" . | quote }}, key: systemPassword } }
 {{- else }}
 {{- with .Values.nats.external.systemSecret -}}
 - name: NATS_SYSTEM_URL
   value: {{ include "notifi.natsUrl" $ | quote }}
 - name: NATS_SYSTEM_USER
-  valueFrom: { secretKeyRef: { name: {{ . }}, key: user } }
+  valueFrom: { secretKeyRef: { name: {{ . | quote }}, key: user } }
 - name: NATS_SYSTEM_PASSWORD
-  valueFrom: { secretKeyRef: { name: {{ . }}, key: password } }
+  valueFrom: { secretKeyRef: { name: {{ . | quote }}, key: password } }
 {{- end }}
 {{- end }}
 {{- end }}
@@ -115,10 +115,15 @@ postgres://{{ include "notifi.name" . }}-postgres:5432/{{ .Values.postgres.datab
 {{- end }}
 - name: DATABASE_URL
   value: {{ include "notifi.databaseUrl" $root | quote }}
+{{- if $root.Values.postgres.enabled }}
+# Not in the URL, where the client library does not decode every character. Kubernetes reads $$ as $.
+- name: PGDATABASE
+  value: {{ $root.Values.postgres.database | replace "$" "$$" | quote }}
+{{- end }}
 - name: PGUSER
-  valueFrom: { secretKeyRef: { name: {{ include "notifi.postgresSecret" $root }}, key: username } }
+  valueFrom: { secretKeyRef: { name: {{ include "notifi.postgresSecret" $root | quote }}, key: username } }
 - name: PGPASSWORD
-  valueFrom: { secretKeyRef: { name: {{ include "notifi.postgresSecret" $root }}, key: password } }
+  valueFrom: { secretKeyRef: { name: {{ include "notifi.postgresSecret" $root | quote }}, key: password } }
 # A dollar is doubled in these, because the kubelet reads $( and $$ as signs of its own.
 - name: TABLE
   value: {{ $root.Values.config.table | replace "$" "$$" | quote }}
@@ -150,11 +155,11 @@ postgres://{{ include "notifi.name" . }}-postgres:5432/{{ .Values.postgres.datab
 {{- $settings := index .root.Values .component -}}
 {{- with .root.Values.imagePullSecrets }}
 imagePullSecrets: {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
 {{- end }}
 {{- end }}
 {{- with $settings.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with $settings.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
@@ -231,7 +236,7 @@ readinessProbe:
 {{- /* This release's pods of some components. */ -}}
 {{- define "notifi.peers" -}}
 - podSelector:
-    matchLabels: { app.kubernetes.io/instance: {{ .root.Release.Name }} }
+    matchLabels: { app.kubernetes.io/instance: {{ .root.Release.Name | quote }} }
     matchExpressions:
       - { key: app.kubernetes.io/component, operator: In, values: [{{ join ", " .components }}] }
 {{- end }}
@@ -256,4 +261,9 @@ become lower case, every other name is taken as it stands. test/chart/table-name
 {{- define "notifi.sqlTable" -}}
 {{- $parts := regexFindAll `"(?:[^"]|"")+"|[^".]+` .Values.config.table -1 -}}
 {{ include "notifi.sqlSchema" . }}.{{ include "notifi.sqlName" (last $parts) }}
+{{- end }}
+
+{{- /* A word of a shell command line that people copy. */ -}}
+{{- define "notifi.shellWord" -}}
+{{- if regexMatch "^[A-Za-z0-9_.:/-]+$" . }}{{ . }}{{ else }}'{{ replace "'" "'\\''" . }}'{{ end -}}
 {{- end }}

@@ -1,5 +1,5 @@
 import { type NatsAddresses, type NatsValues, readNatsAddresses, toNatsConnection } from './nats.ts';
-import { type Contradiction, hideAll, hideCredentials, option, text } from './options.ts';
+import { type Contradiction, hideCredentials, option, secret, text } from './options.ts';
 
 /** A second login, in NATS' system account, whose events tell at once whose connection is gone. */
 export const natsSystemOptions = {
@@ -18,11 +18,10 @@ export const natsSystemOptions = {
     variable: 'NATS_SYSTEM_USER',
     describe: 'user in the system account',
   }),
-  natsSystemPassword: text({
+  natsSystemPassword: secret({
     flag: 'nats-system-password',
     variable: 'NATS_SYSTEM_PASSWORD',
     describe: "the system account user's password",
-    show: hideAll,
   }),
 };
 

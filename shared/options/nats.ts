@@ -1,12 +1,12 @@
 import {
   type Contradiction,
   choice,
-  hideAll,
   hideCredentials,
   option,
   type Reading,
   readableFile,
   readCredentials,
+  secret,
   shaped,
   text,
 } from './options.ts';
@@ -33,11 +33,10 @@ export const natsOptions = {
     readNatsAddresses,
   ),
   natsUser: text({ flag: 'nats-user', variable: 'NATS_USER', describe: 'NATS user' }),
-  natsPassword: text({
+  natsPassword: secret({
     flag: 'nats-password',
     variable: 'NATS_PASSWORD',
     describe: "the NATS user's password",
-    show: hideAll,
   }),
   natsCreds: readableFile({ flag: 'nats-creds', variable: 'NATS_CREDS', describe: 'credentials file (JWT and seed)' }),
   natsCa: readableFile({

@@ -58,6 +58,11 @@ export function text<const S extends Spec & { readonly check?: (value: string) =
   });
 }
 
+/** Any text, a blank one too, as passwords may be. Never shown. */
+export function secret<const S extends Omit<Spec, 'show'>>(spec: S): Option<Filled<S, string>> {
+  return option({ ...spec, show: hideAll }, (given) => ({ ok: true, value: given })) as Option<Filled<S, string>>;
+}
+
 /** A text of one shape; `expected` names the shape: "lowercase letters, digits and dashes". */
 export function shaped<const S extends Spec & { readonly pattern: RegExp; readonly expected: string }>(
   spec: S,

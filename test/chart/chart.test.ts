@@ -89,7 +89,10 @@ for (const [name, values] of Object.entries(RENDERINGS)) {
         assert.ok(names.length > 10, 'the environment was found');
         assert.deepEqual(names, [...new Set(names)]);
         for (const variable of names) {
-          assert.ok(variables.has(variable) || ['POD_NAME', 'PGUSER', 'PGPASSWORD'].includes(variable), variable);
+          assert.ok(
+            variables.has(variable) || ['POD_NAME', 'PGDATABASE', 'PGUSER', 'PGPASSWORD'].includes(variable),
+            variable,
+          );
         }
       }
     });
@@ -206,9 +209,11 @@ describe('NATS', () => {
   test('three servers know each other, keep every stream three times, and are all named to clients', () => {
     const objects = render(['nats.replicas=3']);
     const [container] = podOf(objects, 'StatefulSet/r-nats').containers;
-    const routes = container?.args?.at(-1) ?? '';
-    assert.equal(routes.split(',').length, 3);
-    assert.match(routes, /nats:\/\/route:\$\(ROUTE_PASSWORD\)@r-nats-2\.r-nats-headless:6222/);
+    const hosts = container?.env?.find(({ name }) => name === 'ROUTE_HOSTS')?.value ?? '';
+    assert.deepEqual(
+      hosts.split(' '),
+      [0, 1, 2].map((index) => `r-nats-${index}.r-nats-headless:6222`),
+    );
     assert.ok(container?.lifecycle, 'it hands over before it goes');
     findObject(objects, 'PodDisruptionBudget', 'r-nats');
     for (const component of ['worker', 'coordinator']) {
@@ -316,6 +321,8 @@ describe('bad values', () => {
     ['worker.rollingUpdate.maxSurge=0', /worker\.rollingUpdate: expected/],
     ['nats.enabled=false', /nats\.external\.url is needed/],
     ['postgres.enabled=false', /postgres\.external\.\w+ is needed/],
+    ['nats.passwords.worker=12345', /passwords\/worker.*want string/],
+    ['nats.passwords.worker=$2a$10$abc', /nats\.passwords\.worker: expected a password, got .*bcrypt/],
   ] as const) {
     test(`${value} is refused by name`, () => {
       assert.throws(() => render([value]), says);

@@ -40,13 +40,18 @@ export interface Pod {
 }
 
 /** The manifests as one text. @throws with helm's own words, the name of a refused value among them. */
-export function renderText(values: readonly string[], release = 'r'): string {
-  const settings = values.flatMap((value) => ['--set', value]);
+export function renderText(values: readonly string[], release = 'r', json: readonly string[] = []): string {
+  const settings = [...values.flatMap((value) => ['--set', value]), ...json.flatMap((value) => ['--set-json', value])];
   return runTemplate(release, settings);
 }
 
-export function render(values: readonly string[] = [], release = 'r'): KubernetesObject[] {
-  return parseObjects(renderText(values, release));
+/** `json`: values that helm's own syntax for them would change, as `postgres={"user":"a,b"}`. */
+export function render(
+  values: readonly string[] = [],
+  release = 'r',
+  json: readonly string[] = [],
+): KubernetesObject[] {
+  return parseObjects(renderText(values, release, json));
 }
 
 /** With a values file: its texts may hold what has a meaning of its own in `--set`. */

@@ -37,6 +37,8 @@ export interface TestNatsOptions {
   readonly config?: string;
   /** @default true */
   readonly hasJetStream?: boolean;
+  /** More of it than this process has. */
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 const READY_LIMIT_MS = 15_000;
@@ -59,7 +61,8 @@ export async function startNats(options: TestNatsOptions = {}): Promise<TestNats
   const jetStream = options.hasJetStream === false ? [] : ['-js', '-sd', dataDir];
   const args = ['-c', configPath, ...jetStream, '-a', '127.0.0.1', '-p', String(port)];
   await writeFile(configPath, options.config ?? '');
-  let child = await spawnServer(binary, args, port);
+  const environment = { ...process.env, ...options.environment };
+  let child = await spawnServer(binary, { args, port, environment });
   const end = async (signal: NodeJS.Signals) => {
     if (child.exitCode !== null || child.signalCode !== null) return;
     const exited = once(child, 'exit');
@@ -77,7 +80,7 @@ export async function startNats(options: TestNatsOptions = {}): Promise<TestNats
     kill: () => end('SIGKILL'),
     restart: async () => {
       await end('SIGKILL');
-      child = await spawnServer(binary, args, port);
+      child = await spawnServer(binary, { args, port, environment });
     },
     reload: async (config) => {
       await writeFile(configPath, config);
@@ -86,8 +89,12 @@ export async function startNats(options: TestNatsOptions = {}): Promise<TestNats
   };
 }
 
-async function spawnServer(binary: string, args: readonly string[], port: number): Promise<ChildProcess> {
-  const child = spawn(binary, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+async function spawnServer(
+  binary: string,
+  how: { readonly args: readonly string[]; readonly port: number; readonly environment: NodeJS.ProcessEnv },
+): Promise<ChildProcess> {
+  const { args, port, environment } = how;
+  const child = spawn(binary, args, { stdio: ['ignore', 'ignore', 'pipe'], env: environment });
   running.add(child);
   child.once('exit', () => running.delete(child));
   let said = '';

@@ -138,11 +138,20 @@ test('a switch is on with the bare flag, and off or on where it is said', async 
 });
 
 test('passwords never come back in a message', async () => {
-  const environment = { DATABASE_URL: 'postgres//ada:geheim@host/db', NATS_PASSWORD: ' ' };
-  const text = (await refuse(['--nats', 'http://ada:geheim@a,nats://bob:geheim@b'], environment)).join('\n');
+  const environment = { DATABASE_URL: 'postgres//ada:geheim@host/db' };
+  const args = ['--nats', 'http://ada:geheim@a,nats://bob:geheim@b', '--nats-password', ''];
+  const text = (await refuse(args, environment)).join('\n');
   assert.doesNotMatch(text, /geheim/);
-  assert.match(text, /--nats-password: expected a text that is not blank, got "\(hidden\)"/);
+  assert.match(text, /--nats-password: expected a value, got none/);
   assert.equal(hideCredentials('postgres://ada:p@ss/w@host:5432/db'), 'postgres://***@host:5432/db');
+});
+
+test('a password may be any text, a blank too', async () => {
+  for (const password of [' ', ' a b ', '$HOME', '"', '0123', 'true', '4e2', '--']) {
+    const environment = { NATS_USER: 'u', NATS_PASSWORD: password };
+    assert.equal((await accept([], environment)).natsPassword, password);
+    assert.equal((await accept(['--nats-user', 'u', `--nats-password=${password}`])).natsPassword, password);
+  }
 });
 
 test('the PG variables say where the database is, unless a URL does', async () => {

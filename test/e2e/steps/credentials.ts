@@ -59,7 +59,7 @@ function asUser(
   { user, password }: { readonly user: string; readonly password: string },
   args: readonly string[],
 ): Promise<Outcome> {
-  const script = 'read -r NATS_PASSWORD; export NATS_PASSWORD; exec nats "$@" </dev/null';
+  const script = 'IFS= read -r NATS_PASSWORD; export NATS_PASSWORD; exec nats "$@" </dev/null';
   const command = ['env', `NATS_USER=${user}`, 'sh', '-c', script, 'sh', ...args];
   return app.exec(`deployment/${app.name('nats-box')}`, command, `${password}\n`);
 }
