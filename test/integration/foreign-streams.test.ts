@@ -132,6 +132,23 @@ describe("another application's names", { timeout: 120_000 }, () => {
     });
   }
 
+  test('the command line reports foreign streams, and creates and changes nothing', async () => {
+    const neighbour = await meetNeighbour();
+    const commands = [['ring', 'show'], ['ring', 'history'], ['recoveries'], ['workers']] as const;
+    for (const command of commands) await neighbour.system.cli(...command);
+    assert.deepEqual(await listNames(neighbour.manager), []);
+    await fillBucket(neighbour);
+    for (const name of ['RING', 'RECOVERY']) await neighbour.manager.streams.add({ name, subjects: [`${name}.>`] });
+    const names = await listNames(neighbour.manager);
+    const before = await Promise.all(names.map((name) => takePicture(neighbour.manager, name)));
+    for (const command of commands) {
+      const { code, text } = await neighbour.system.cli(...command);
+      assert.equal(code, 1, text);
+      assert.match(text, /is not Notifi-Scaler's.*--nats-prefix/, command.join(' '));
+    }
+    assert.deepEqual(await Promise.all(names.map((name) => takePicture(neighbour.manager, name))), before);
+  });
+
   test('with the prefix that the error asks for, both work side by side', async () => {
     const neighbour = await meetNeighbour();
     await fillBucket(neighbour);
