@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { after, afterEach, before, describe, test } from 'node:test';
-import { headers, type MsgHdrs, type Subscription } from 'nats';
+import { after, before, describe, test } from 'node:test';
+import type { Subscription } from 'nats';
 import type { NatsLink } from '../../shared/nats/connection.ts';
 import { LeadershipBucket } from '../../shared/nats/leadership-bucket.ts';
 import { LivenessBucket } from '../../shared/nats/liveness-bucket.ts';
@@ -11,7 +11,6 @@ import { TableStream } from '../../shared/nats/table-stream.ts';
 import { chartAccounts, passwordOf } from '../support/chart-accounts.ts';
 import { closeTestLinks, makeLiveness, openTestLink, recordLog, until } from '../support/nats-link.ts';
 import { startNats, type TestNats } from '../support/nats-process.ts';
-import { freshPrefix } from '../support/nats-server.ts';
 
 /**
  * What the chart's less privileged users try, above all to have a more privileged process publish for them: the reply subject
@@ -207,7 +206,7 @@ describe('what a login with few rights tries', { timeout: 120_000 }, () => {
   }
 
   /** Where the server has it when this resolves. */
-  async function send(name: string, subject: string, how: { reply?: string; headers?: MsgHdrs } = {}): Promise<void> {
+  async function send(name: string, subject: string, how: { reply?: string } = {}): Promise<void> {
     const { connection } = link(name);
     connection.publish(subject, '', how);
     await connection.flush();
@@ -260,53 +259,5 @@ describe('what a login with few rights tries', { timeout: 120_000 }, () => {
     const manager = await link('c1').connection.jetstreamManager();
     const of = async (name: string) => (await manager.streams.info(name)).state.last_seq;
     return Promise.all([of('KV_red_coordinators'), of('KV_red_workers')]);
-  }
-});
-
-describe('a message to a coordinator’s watch that JetStream did not send', { timeout: 60_000 }, () => {
-  let nats: TestNats;
-  before(async () => {
-    nats = await startNats();
-  });
-  afterEach(closeTestLinks);
-  after(async () => nats?.stop());
-
-  for (const [what, message] of [
-    ['asks for flow control at another subject', { text: 'NATS/1.0 100 FlowControl Request', reply: true }],
-    ['names another subject in a heartbeat', { text: 'NATS/1.0 100 Idle Heartbeat', reply: false }],
-    ['has no sequence', { text: '', reply: false }],
-  ] as const) {
-    test(`is dropped where it ${what}, and the watch goes on`, async () => {
-      const prefix = freshPrefix();
-      const said = recordLog();
-      const coordinator = await openTestLink({ url: nats.url, prefix, name: 'c1', log: said.log });
-      const rogue = await openTestLink({ url: nats.url, name: 'rogue' });
-      const sizes = await TableStream.open(coordinator);
-      await sizes.publish({ rows: 1, added: 1, removed: 0, at: LEADER.startedAt });
-      const liveness = await LivenessBucket.open(coordinator, { ttlMs: LEASE_TTL_MS });
-      const stored: string[] = [];
-      await liveness.watch((change) => {
-        if (change.kind === 'stored') stored.push(change.value.id);
-      });
-      // Without permissions, so that the inbox is found: the guard of the client alone must do.
-      const manager = await rogue.connection.jetstreamManager();
-      const [consumer] = await manager.consumers.list(`KV_${coordinator.names.livenessBucket}`).next();
-      const inbox = consumer?.config.deliver_subject;
-      assert.ok(inbox);
-      const target = `$JS.API.STREAM.DELETE.${coordinator.names.tableStream}`;
-      const sent: { reply?: string; headers?: MsgHdrs } = {};
-      if (message.text !== '') {
-        const [, code, ...words] = message.text.split(' ');
-        sent.headers = headers(Number(code), words.join(' '));
-        if (!message.reply) sent.headers.set('Nats-Consumer-Stalled', target);
-      }
-      if (message.reply) sent.reply = target;
-      rogue.connection.publish(inbox, '', sent);
-      await rogue.connection.flush();
-      await until('the refusal', () => said.lines.some(({ msg }) => /^message to a consumer refused/.test(msg)));
-      await liveness.renew(makeLiveness('w7'));
-      await until('the watch going on', () => stored.includes('w7'));
-      assert.equal((await sizes.newest())?.rows, 1);
-    });
   }
 });
