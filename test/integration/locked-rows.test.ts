@@ -37,6 +37,7 @@ describe('ticks and the locks of others', () => {
     admin = new pg.Client({ connectionString: database.url });
     await admin.connect();
     fence = new Fence(link, NAMES, await adoptTable(link, { names: NAMES, slots: SLOTS, log }));
+    await fence.drawEpoch(9);
   });
 
   after(async () => {
