@@ -1,5 +1,5 @@
 import type { Fault } from './fault.ts';
-import { FORGERIES } from './forgeries.ts';
+import { FORGERY } from './forgeries.ts';
 import { OUTAGES } from './outages.ts';
 import { PAUSES } from './pauses.ts';
 import type { CoordinatorNode, WorkerNode, World } from './world.ts';
@@ -7,7 +7,7 @@ import type { CoordinatorNode, WorkerNode, World } from './world.ts';
 const FAULTS: readonly Fault[] = [
   ...OUTAGES,
   ...PAUSES,
-  ...FORGERIES,
+  FORGERY,
   {
     name: 'storm',
     longestMs: 5_000,

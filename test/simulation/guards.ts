@@ -120,4 +120,52 @@ export const GUARDS: readonly Guard[] = [
       },
     ],
   },
+  {
+    name: 'issued-epochs',
+    rule: 'nobody accepts an epoch that Postgres never issued',
+    harm: /has applied|the ring has|coordinators lead/,
+    edits: [
+      {
+        file: 'shared/ring/issued-order.ts',
+        from: "  if (order.epoch < 1 || order.epoch > issued.epoch) return 'epoch-not-issued';\n",
+        to: '',
+      },
+    ],
+  },
+  {
+    name: 'version-leap',
+    rule: 'nobody accepts a leap in version',
+    harm: /forged version reached Postgres|was accepted after|has applied/,
+    edits: [
+      {
+        file: 'shared/ring/issued-order.ts',
+        from: "return order.version > issued.version + LONGEST_VERSION_LEAP ? 'version-leap' : null;",
+        to: 'return null;',
+      },
+    ],
+  },
+  {
+    name: 'epoch-floor',
+    rule: 'a new term is raised above the stream only as far as a restore of Postgres can explain',
+    harm: /forged epoch reached Postgres/,
+    edits: [
+      {
+        file: 'shared/ring/issued-order.ts',
+        from: 'return published <= claimed + LONGEST_EPOCH_LEAP ? Math.max(claimed, published) : claimed;',
+        to: 'return Math.max(claimed, published);',
+      },
+    ],
+  },
+  {
+    name: 'foreign-snapshot',
+    rule: 'a leader overrules a foreign snapshot of its own epoch',
+    harm: /the ring has|watches other slots|has applied/,
+    edits: [
+      {
+        file: 'services/coordinator/planner.ts',
+        from: '  if (snapshot === null || snapshot.epoch !== epoch) return false;\n',
+        to: '  if (snapshot === null || snapshot.epoch === epoch) return false;\n',
+      },
+    ],
+  },
 ];
