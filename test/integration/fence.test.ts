@@ -109,6 +109,26 @@ describe('claiming', () => {
     assert.deepEqual(await fence.newest(), { epoch: 3, version: 1 });
   });
 
+  test('is refused whole in an epoch that Postgres never issued, also where nobody owns the slots', async () => {
+    const lastEpoch = await fence.lastEpoch();
+    for (const epoch of [lastEpoch + 1, Number.MAX_SAFE_INTEGER]) {
+      const result = await fence.claim({ worker: 'a', epoch, version: 1, slots: ALL });
+      assert.deepEqual(result, { claimed: [], refused: [], lastEpoch });
+    }
+    assert.deepEqual(await fence.owned('a'), []);
+    const issued = await fence.drawEpoch(0);
+    const result = await fence.claim({ worker: 'a', epoch: issued, version: 1, slots: ALL });
+    assert.deepEqual([result.claimed.length, result.lastEpoch], [SLOTS, undefined]);
+  });
+
+  test('the newest claim leaves out what nobody can reach honestly, which is counted', async () => {
+    await claim('a', 7, [1, 2, 3]);
+    assert.deepEqual([await fence.newest(), await fence.countForged()], [{ epoch: 1, version: 7 }, 0]);
+    await admin.query(`UPDATE scaler.slot SET epoch = 9007199254740991 WHERE slot = 1;
+      UPDATE scaler.slot SET version = 9007199254740991 WHERE slot = 2`);
+    assert.deepEqual([await fence.newest(), await fence.countForged()], [{ epoch: 1, version: 7 }, 2]);
+  });
+
   test('of no slots, and of slots in any order, is fine', async () => {
     assert.deepEqual(await claim('a', 1, []), { claimed: [], refused: [] });
     assert.equal((await claim('a', 1, [9, 3, 3, 4])).claimed.length, 3);

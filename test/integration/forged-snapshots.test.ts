@@ -1,13 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { connect, type NatsConnection } from 'nats';
-import pg from 'pg';
 import type { Order, Snapshot } from '../../shared/ring/snapshot.ts';
+import { Forger } from '../support/forger.ts';
 import { eventually, type ServiceProcess } from '../support/service-process.ts';
 import { TestSystem } from '../support/test-system.ts';
 
 const ROWS = 12;
-const SLOTS = 4096;
 const LARGEST = Number.MAX_SAFE_INTEGER;
 /** No honest epoch or version of these tests comes near it. */
 const SMALL = 200;
@@ -22,70 +20,41 @@ const FORGERIES: readonly { readonly name: string; readonly order: (now: Order) 
   },
 ];
 
-/** Another NATS client publishes to `ring.snapshot`: the stream stores it, and every subscriber hears it. */
-class Forger {
-  readonly #system: TestSystem;
-  readonly #nats: NatsConnection;
-  readonly #postgres: pg.Client;
-
-  private constructor(system: TestSystem, nats: NatsConnection, postgres: pg.Client) {
-    this.#system = system;
-    this.#nats = nats;
-    this.#postgres = postgres;
+/** Nothing forged is in Postgres; as text, since a number may not hold it. */
+async function assertPostgresIsClean(forger: Forger): Promise<void> {
+  const found = await forger.ask<{ epoch: string; version: string; issued: string }>(
+    `SELECT max(s.epoch)::text AS epoch, max(s.version)::text AS version,
+      (SELECT greatest(a.epoch, q.last_value) FROM scaler.adoption a, scaler.epoch q)::text AS issued FROM scaler.slot s`,
+  );
+  for (const [column, value] of Object.entries(found)) {
+    assert.ok(BigInt(value) < SMALL, `${column} in Postgres is ${value}`);
   }
+  assert.ok(BigInt(found.epoch) <= BigInt(found.issued), `epoch ${found.epoch} was never issued`);
+}
 
-  static async start(system: TestSystem): Promise<Forger> {
-    const postgres = new pg.Client({ connectionString: system.databaseUrl });
-    const [nats] = await Promise.all([connect({ servers: system.natsUrl }), postgres.connect()]);
-    return new Forger(system, nats, postgres);
-  }
+/** One coordinator, two workers, and somebody else on their NATS. */
+async function startShared() {
+  const system = await TestSystem.start();
+  const coordinator = system.coordinator('coordinator-1');
+  await coordinator.waitFor('leading', ({ msg }) => msg === 'leading');
+  const workers = [system.worker('worker-1'), system.worker('worker-2')];
+  await eventually(`${ROWS} rows`, async () => (await system.cli('rows', 'add', `${ROWS}`)).code === 0);
+  await system.watching(workers, ROWS);
+  return { system, coordinator, workers, forger: await Forger.start(system) };
+}
 
-  async stop(): Promise<void> {
-    await Promise.all([this.#nats.close(), this.#postgres.end()]);
-  }
+/** Why it lost its term to somebody else; a busy machine may cost it an acknowledgement, which is another matter. */
+function deposals({ lines }: ServiceProcess): string[] {
+  const reasons = lines.flatMap(({ msg, reason }) => (msg === 'stepped down' ? [String(reason)] : []));
+  return reasons.filter((reason) => reason.startsWith("the ring is not this term's"));
+}
 
-  async publish(order: Order, workers: readonly string[] = ['stranger']): Promise<number> {
-    const share = Math.floor(SLOTS / workers.length);
-    const shares = workers.map((id, index) => {
-      const last = index === workers.length - 1 ? SLOTS - 1 : (index + 1) * share - 1;
-      return { id, rows: 0, slots: `${index * share}-${last}` };
-    });
-    const snapshot = {
-      ...order,
-      at: '2026-11-23T10:00:00.000Z',
-      cause: { kind: 'operator' },
-      slots: SLOTS,
-      rows: 0,
-      moved: { slots: 0, rows: 0, minimumRows: 0 },
-      workers: shares,
-    };
-    const subject = `${this.#system.prefix}.ring.snapshot`;
-    return (await this.#nats.jetstream().publish(subject, JSON.stringify(snapshot))).seq;
-  }
-
-  async newest(): Promise<Snapshot> {
-    const manager = await this.#nats.jetstreamManager();
-    const message = await manager.streams.getMessage(`${this.#system.prefix}_RING`, {
-      last_by_subj: `${this.#system.prefix}.ring.snapshot`,
-    });
-    return message.json<Snapshot>();
-  }
-
-  async ask<Row extends pg.QueryResultRow>(text: string): Promise<Row> {
-    return (await this.#postgres.query<Row>(text)).rows[0]!;
-  }
-
-  /** The largest epoch and version anywhere in Postgres, as text: they may be beyond what a number holds. */
-  async assertPostgresIsClean(): Promise<void> {
-    const found = await this.ask<{ epoch: string; version: string; issued: string }>(
-      `SELECT max(s.epoch)::text AS epoch, max(s.version)::text AS version,
-        (SELECT greatest(a.epoch, q.last_value) FROM scaler.adoption a, scaler.epoch q)::text AS issued FROM scaler.slot s`,
-    );
-    for (const [column, value] of Object.entries(found)) {
-      assert.ok(BigInt(value) < SMALL, `${column} in Postgres is ${value}`);
-    }
-    assert.ok(BigInt(found.epoch) <= BigInt(found.issued), `epoch ${found.epoch} was never issued`);
-  }
+/** The stream's newest once it names these workers. */
+function newestNaming(forger: Forger, ids: readonly string[]): Promise<Snapshot> {
+  return eventually(`a ring of ${ids.join(', ')}`, async () => {
+    const snapshot = await forger.newest();
+    return snapshot.workers.map(({ id }) => id).join() === ids.join() ? snapshot : null;
+  });
 }
 
 for (const { name, order } of FORGERIES) {
@@ -93,18 +62,12 @@ for (const { name, order } of FORGERIES) {
     let system: TestSystem;
     let forger: Forger;
     let coordinator: ServiceProcess;
-    const workers: ServiceProcess[] = [];
+    let workers: ServiceProcess[] = [];
     let forged: Order;
     let sequence: number;
 
     before(async () => {
-      system = await TestSystem.start();
-      coordinator = system.coordinator('coordinator-1');
-      await coordinator.waitFor('leading', ({ msg }) => msg === 'leading');
-      workers.push(system.worker('worker-1'), system.worker('worker-2'));
-      await eventually(`${ROWS} rows`, async () => (await system.cli('rows', 'add', `${ROWS}`)).code === 0);
-      await system.watching(workers, ROWS);
-      forger = await Forger.start(system);
+      ({ system, coordinator, workers, forger } = await startShared());
       forged = order(await forger.newest());
       sequence = await forger.publish(forged);
     });
@@ -112,36 +75,31 @@ for (const { name, order } of FORGERIES) {
     after(async () => {
       await forger?.stop();
       await system?.stop();
-      workers.length = 0;
     });
 
     test('is rejected by every worker, logged once, and counted', async () => {
-      const subject = `${system.prefix}.ring.snapshot`;
       for (const worker of workers) {
         const line = await worker.waitFor('the rejection', ({ msg }) => msg === 'snapshot rejected');
-        const { epoch, version } = line;
-        assert.deepEqual({ subject: line.subject, epoch, version }, { subject, ...forged });
+        assert.deepEqual([line.subject, line.epoch, line.version], [forger.subject, forged.epoch, forged.version]);
+        const { port } = await worker.waitFor('its port', ({ msg }) => msg === 'serving health and metrics');
+        const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+        assert.match(metrics, /^notifi_scaler_worker_rejected_snapshots_total [1-9]/m);
       }
     });
 
     test('is replaced in the stream by the ring in force, and nobody steps down', async () => {
-      const newest = await eventually('the ring in force', async () => {
-        const snapshot = await forger.newest();
-        return snapshot.workers.some(({ id }) => id === 'stranger') ? null : snapshot;
-      });
-      assert.deepEqual(
-        newest.workers.map(({ id }) => id),
-        ['worker-1', 'worker-2'],
-      );
+      await newestNaming(forger, ['worker-1', 'worker-2']);
       const line = await coordinator.waitFor('its rejection', ({ msg }) => msg === 'snapshot rejected');
       assert.deepEqual([line.epoch, line.version, line.sequence], [forged.epoch, forged.version, sequence]);
-      assert.equal(coordinator.lines.find(({ msg }) => msg === 'stepped down')?.reason, undefined);
+      assert.deepEqual(deposals(coordinator), []);
+      const logged = workers.map(({ lines }) => lines.filter(({ msg }) => msg === 'snapshot rejected').length);
+      assert.deepEqual(logged, [1, 1]);
     });
 
     test('does not keep a worker that joins afterwards from its share', async () => {
       workers.push(system.worker('worker-3'));
       await system.watching(workers, ROWS);
-      await forger.assertPostgresIsClean();
+      await assertPostgresIsClean(forger);
     });
 
     test('as the newest in the stream does not keep a coordinator from leading, nor the ring from going on', async () => {
@@ -153,7 +111,61 @@ for (const { name, order } of FORGERIES) {
       await system.watching(workers, ROWS);
       const audit = await system.cli('audit', '--seconds', '3', '--json');
       assert.deepEqual([audit.code, audit.json[0]?.unowned], [0, 0], audit.text);
-      await forger.assertPostgresIsClean();
+      await assertPostgresIsClean(forger);
     });
   });
 }
+
+describe('a foreign snapshot of the next version in the current epoch', { timeout: 120_000 }, () => {
+  test('is overruled at once: the leader publishes the ring in force above it, and goes on', async () => {
+    const { system, coordinator, workers, forger } = await startShared();
+    try {
+      const { epoch, version } = await forger.newest();
+      const sequence = await forger.publish({ epoch, version: version + 3 });
+      const line = await coordinator.waitFor('its report', ({ msg }) => /^foreign snapshot overruled/.test(msg ?? ''));
+      assert.deepEqual([line.epoch, line.version, line.sequence], [epoch, version + 3, sequence]);
+      const newest = await newestNaming(forger, ['worker-1', 'worker-2']);
+      assert.deepEqual([newest.epoch, newest.version], [epoch, version + 4]);
+      workers.push(system.worker('worker-3'));
+      await system.watching(workers, ROWS);
+      assert.deepEqual(deposals(coordinator), []);
+    } finally {
+      await forger.stop();
+      await system.stop();
+    }
+  });
+});
+
+describe('a database restored from a backup', { timeout: 120_000 }, () => {
+  test('has forgotten epochs that workers have seen: the next term is above them, and the ring goes on', async () => {
+    const { system, coordinator, workers, forger } = await startShared();
+    try {
+      // As if many terms had passed since the backup; every service keeps running.
+      await forger.run('SELECT scaler.draw_epoch(40)');
+      await coordinator.waitFor('the end of its term', ({ msg }) => msg === 'stepped down');
+      const { epoch: before } = await coordinator.waitFor(
+        'a new term',
+        ({ msg, epoch }) => msg === 'leading' && Number(epoch) > 41,
+      );
+      await system.watching(workers, ROWS);
+      const from = coordinator.lines.length;
+      await forger.run(`
+        UPDATE scaler.adoption SET epoch = 3; SELECT setval('scaler.epoch', 3);
+        UPDATE scaler.slot SET epoch = 1, version = 1, worker = 'dead-since'`);
+      const line = await coordinator.waitFor('a raised epoch', ({ msg }) => /^epoch raised/.test(msg ?? ''), from);
+      assert.deepEqual([line.from, line.to], [3, Number(before) + 1]);
+      await eventually('the fence to follow', async () => {
+        const { owners } = await forger.ask<{ owners: string }>(
+          "SELECT string_agg(DISTINCT worker, ',' ORDER BY worker) AS owners FROM scaler.slot",
+        );
+        return owners === 'worker-1,worker-2';
+      });
+      workers.push(system.worker('worker-3'));
+      await system.watching(workers, ROWS);
+      await assertPostgresIsClean(forger);
+    } finally {
+      await forger.stop();
+      await system.stop();
+    }
+  });
+});
