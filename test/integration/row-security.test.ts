@@ -79,6 +79,7 @@ describe('a role that row-level security applies to', () => {
     link = await connect(database.url);
     own = await connect(as(database.url, role));
     await adoptTable(link, { names: NAMES, slots: 16, log });
+    await admin.query('SELECT scaler.draw_epoch(0)');
     await admin.query(`ALTER TABLE public.work_items OWNER TO ${owner}`);
     await addRows(link, NAMES, 100);
   });
