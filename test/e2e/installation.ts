@@ -16,7 +16,7 @@ export interface Shares {
 }
 
 /** Releases that steps install beside the first one. */
-export const SIBLINGS = ['external', 'cluster'] as const;
+export const SIBLINGS = ['external', 'cluster', 'former'] as const;
 export type Sibling = (typeof SIBLINGS)[number];
 
 /** The chart's own default of `postgres.initialRows`. */
@@ -30,16 +30,28 @@ const NEWEST_LINES = 8;
 /** The API server, the nodes and this machine may round or differ by as much. */
 const SINCE_SLACK_MS = 1_000;
 
+/** A former version: its chart's folder, and its images' tag. */
+export interface FormerVersion {
+  readonly chart: string;
+  readonly tag: string;
+}
+
 /** One release of the chart: asked and told what an operator would, by kubectl and helm. */
 export class Installation {
   readonly cluster: Cluster;
   readonly release: string;
   readonly tag: string;
+  /** What the step `version` begins with; undefined: it is not tried. */
+  readonly former: FormerVersion | undefined;
 
-  constructor(cluster: Cluster, options: { readonly release: string; readonly tag: string }) {
+  constructor(
+    cluster: Cluster,
+    options: { readonly release: string; readonly tag: string; readonly former: FormerVersion | undefined },
+  ) {
     this.cluster = cluster;
     this.release = options.release;
     this.tag = options.tag;
+    this.former = options.former;
   }
 
   /** The same, but all that it runs ends with this signal. */
@@ -49,7 +61,7 @@ export class Installation {
 
   /** The same namespace and images under another release's name. */
   sibling(suffix: Sibling): Installation {
-    return new Installation(this.cluster, { release: `${this.release}-${suffix}`, tag: this.tag });
+    return new Installation(this.cluster, { ...this, release: `${this.release}-${suffix}` });
   }
 
   /** As the chart names its objects. */
@@ -57,10 +69,24 @@ export class Installation {
     return `${this.release}-${component}`;
   }
 
-  async install(values: readonly string[] = []): Promise<void> {
-    const tags = [`worker.image.tag=${this.tag}`, `coordinator.image.tag=${this.tag}`];
-    const settings = [...tags.flatMap((tag) => ['--set-string', tag]), ...values.flatMap((value) => ['--set', value])];
-    await this.cluster.readHelm(['install', this.release, CHART, ...settings, '--wait', '--timeout', INSTALL_LIMIT]);
+  /** `version`: @default this one */
+  async install(
+    values: readonly string[] = [],
+    version: FormerVersion = { chart: CHART, tag: this.tag },
+  ): Promise<void> {
+    const settings = [...setTags(version.tag), ...values.flatMap((value) => ['--set', value])];
+    const how = ['--wait', '--timeout', INSTALL_LIMIT];
+    await this.cluster.readHelm(['install', this.release, version.chart, ...settings, ...how]);
+  }
+
+  /** `helm upgrade` to another chart and its images; the values stay. */
+  async changeVersion({ chart, tag }: FormerVersion): Promise<void> {
+    const how = ['--reuse-values', '--wait', '--timeout', INSTALL_LIMIT];
+    await this.cluster.readHelm(['upgrade', this.release, chart, ...how, ...setTags(tag)]);
+    for (const component of ['coordinator', 'worker']) {
+      const target = `deployment/${this.release}-${component}`;
+      await this.cluster.read(['rollout', 'status', target, `--timeout=${INSTALL_LIMIT}`]);
+    }
   }
 
   async upgrade(values: readonly string[]): Promise<void> {
@@ -190,4 +216,8 @@ export class Installation {
     const isShared = isNew && serving.length === workers && isEven(counts, ROWS);
     return { shares: Object.fromEntries(newest.shares), isShared };
   }
+}
+
+function setTags(tag: string): string[] {
+  return [`worker.image.tag=${tag}`, `coordinator.image.tag=${tag}`].flatMap((value) => ['--set-string', value]);
 }

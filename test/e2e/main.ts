@@ -39,7 +39,9 @@ async function run(): Promise<number> {
   const startedMs = performance.now();
   const namespace = options.namespace ?? `e2e-${randomBytes(3).toString('hex')}`;
   const cluster = new Cluster({ namespace, progress, signal: interrupted.signal });
-  const app = new Installation(cluster, { release: options.release, tag: options.tag });
+  const { formerChart, formerTag } = options;
+  const former = formerChart === undefined ? undefined : { chart: formerChart, tag: formerTag };
+  const app = new Installation(cluster, { release: options.release, tag: options.tag, former });
   await checkCluster(cluster);
   const isOwnNamespace = await prepareNamespace(cluster, installationsOf(app));
   progress.say(`namespace ${namespace}, release ${options.release}, images tagged ${options.tag}`);

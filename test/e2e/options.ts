@@ -28,6 +28,18 @@ export const e2eOptions = {
     describe: 'tag of the images of worker and coordinator, which the cluster must have or be able to pull',
     default: 'dev',
   }),
+  formerChart: text({
+    flag: 'former-chart',
+    variable: 'E2E_FORMER_CHART',
+    describe: 'folder of a former version of the chart, for the step version',
+    defaultText: 'none: the step is not tried',
+  }),
+  formerTag: text({
+    flag: 'former-tag',
+    variable: 'E2E_FORMER_TAG',
+    describe: "tag of the former version's images",
+    default: 'former',
+  }),
   only: stepList({
     flag: 'only',
     variable: 'E2E_ONLY',

@@ -11,6 +11,7 @@ import { natsCluster } from './steps/nats-cluster.ts';
 import { reinstall } from './steps/reinstall.ts';
 import { restart } from './steps/restart.ts';
 import { scale, upgrade } from './steps/scale.ts';
+import { version } from './steps/version.ts';
 
 /** In the order they are walked. All others need what the first one installs. */
 export const FIRST_STEP = install;
@@ -28,6 +29,7 @@ export const STEPS: readonly Step[] = [
   database,
   external,
   natsCluster,
+  version,
 ];
 export const STEP_NAMES: readonly string[] = STEPS.map(({ name }) => name);
 
