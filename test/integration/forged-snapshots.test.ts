@@ -105,6 +105,8 @@ for (const { name, order } of FORGERIES) {
     test('as the newest in the stream does not keep a coordinator from leading, nor the ring from going on', async () => {
       await coordinator.kill();
       await forger.publish(order(await forger.newest()));
+      const plan = await system.cli('plan', '--join', '1');
+      assert.deepEqual([plan.code, /no leader published/.test(plan.text)], [1, true], plan.text);
       coordinator = system.coordinator('coordinator-2');
       await coordinator.waitFor('leading', ({ msg }) => msg === 'leading');
       workers.push(system.worker('worker-4'));

@@ -5,9 +5,11 @@ import { LivenessBucket } from '../../../shared/nats/liveness-bucket.ts';
 import { probe } from '../../../shared/nats/probe.ts';
 import { SnapshotStream } from '../../../shared/nats/snapshot-stream.ts';
 import { Fence } from '../../../shared/postgres/fence.ts';
+import { doubtOrder } from '../../../shared/ring/issued-order.ts';
 import { type CommandContext, CommandError } from '../context.ts';
 import { type DrainProgress, measureDrain } from '../drain-progress.ts';
 import { shorten } from '../output.ts';
+import { readIssued } from './ring.ts';
 
 export interface DrainRequest {
   readonly worker: string;
@@ -33,8 +35,11 @@ export async function drainWorker(context: CommandContext, request: DrainRequest
   await askWorker(link, request);
   const { worker, isDrained } = request;
   const look = async () => {
-    const [newest, owned] = await Promise.all([stream.newest(null), fence.owned(worker)]);
-    return measureDrain({ ...request, snapshot: newest?.snapshot ?? null, owned });
+    const snapshot = (await stream.newest(null))?.snapshot ?? null;
+    const [owned, issued] = await Promise.all([fence.owned(worker), readIssued(fence)]);
+    // A forged message says nothing; the leader replaces it at once.
+    const isHonest = snapshot !== null && doubtOrder(snapshot, issued) === null;
+    return measureDrain({ ...request, snapshot: isHonest ? snapshot : null, owned });
   };
   const progress = await follow(look, (seen) => context.output.progress(`waiting: ${describeWaiting(request, seen)}`));
   const state: Liveness['state'] = isDrained ? 'drained' : 'active';

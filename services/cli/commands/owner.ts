@@ -1,14 +1,14 @@
 import { Inspection } from '../../../shared/postgres/inspection.ts';
 import { sliceOf } from '../../../shared/ring/snapshot.ts';
 import { type CommandContext, CommandError } from '../context.ts';
-import { readNewest } from './ring.ts';
+import { readNewestIssued } from './ring.ts';
 
 /** Row → slot → worker, by the newest snapshot and by the fence. Exit code 1 when the two disagree. */
 export async function showOwner(context: CommandContext, args: { readonly id: string }): Promise<number> {
   const { postgres, table, adoption } = await context.adopted();
   const row = await new Inspection(postgres, table, adoption).findRow(args.id);
   if (row === null) throw new CommandError(`there is no row ${args.id} in ${table.schema}.${table.table}`);
-  const snapshot = await readNewest(context);
+  const snapshot = await readNewestIssued(context);
   const bySnapshot = snapshot.workers.find(({ id }) => sliceOf(snapshot, id).includes(row.slot))?.id ?? null;
   const agree = bySnapshot === row.owner;
   const found = {

@@ -3,7 +3,7 @@ import { assign, measureMovement, rowsPerWorker } from '../../../shared/ring/ass
 import { toAssignment } from '../../../shared/ring/snapshot.ts';
 import { type CommandContext, CommandError } from '../context.ts';
 import { formatTable } from '../output.ts';
-import { readNewest } from './ring.ts';
+import { readNewestIssued } from './ring.ts';
 
 export interface PlanChange {
   readonly join: number;
@@ -14,7 +14,7 @@ export interface PlanChange {
 
 /** What the next ring would be. Changes nothing. */
 export async function planRing(context: CommandContext, change: PlanChange): Promise<number> {
-  const snapshot = await readNewest(context);
+  const snapshot = await readNewestIssued(context);
   const { postgres, table, adoption } = await context.adopted();
   const { weights: counted } = await new TableWatch(postgres, table, adoption).count();
   const weights = change.rows === null ? counted : resize(counted, change.rows);

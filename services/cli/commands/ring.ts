@@ -1,4 +1,6 @@
 import { SnapshotStream } from '../../../shared/nats/snapshot-stream.ts';
+import { Fence } from '../../../shared/postgres/fence.ts';
+import { describeDoubt, doubtOrder, type Issued } from '../../../shared/ring/issued-order.ts';
 import { describeCause, type Snapshot } from '../../../shared/ring/snapshot.ts';
 import { type CommandContext, CommandError } from '../context.ts';
 import { formatTable, shorten } from '../output.ts';
@@ -74,6 +76,28 @@ export async function readNewest(context: CommandContext): Promise<Snapshot> {
   if (newest?.snapshot != null) return newest.snapshot;
   if (newest?.reason !== undefined) throw new CommandError(`the newest message is no snapshot: ${newest.reason}`);
   throw new CommandError('no snapshot has been published yet; start a coordinator and a worker');
+}
+
+/**
+ * The newest snapshot, held against Postgres: for commands that compare the two.
+ * @throws CommandError when nothing was published yet, or when no leader can have published the newest message.
+ */
+export async function readNewestIssued(context: CommandContext): Promise<Snapshot> {
+  const snapshot = await readNewest(context);
+  const { postgres, table, adoption } = await context.adopted();
+  const issued = await readIssued(new Fence(postgres, table, adoption));
+  const doubt = doubtOrder(snapshot, issued);
+  if (doubt === null) return snapshot;
+  const reason = describeDoubt(doubt, snapshot, issued);
+  throw new CommandError(
+    `no leader published the newest message on ring.snapshot: ${reason}; a leader replaces it at once, so start a coordinator, or ask again`,
+  );
+}
+
+/** Read after the snapshot that it is to be held against: a leader draws its epoch before it publishes. */
+export async function readIssued(fence: Fence): Promise<Issued> {
+  const [epoch, newest] = await Promise.all([fence.lastEpoch(), fence.newest()]);
+  return { epoch, version: newest?.version ?? 0 };
 }
 
 async function readHistory(context: CommandContext, limit: number): Promise<Snapshot[]> {
