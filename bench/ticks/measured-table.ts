@@ -32,11 +32,11 @@ export interface TableCounters {
 /** The table as the product makes it, filled; with what Postgres counts about it. */
 export class MeasuredTable {
   readonly adoption: Adoption;
-  readonly weights: Int32Array;
+  readonly weights: Float64Array;
   readonly rows: number;
   readonly #session: Session;
 
-  private constructor(parts: { adoption: Adoption; weights: Int32Array; rows: number; session: Session }) {
+  private constructor(parts: { adoption: Adoption; weights: Float64Array; rows: number; session: Session }) {
     this.adoption = parts.adoption;
     this.weights = parts.weights;
     this.rows = parts.rows;

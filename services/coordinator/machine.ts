@@ -296,7 +296,7 @@ function handleInTerm(term: Term, event: TermEvent, context: TermContext): TermC
       return unchanged({
         ...term,
         table: notifyTable(term.table, nowMs),
-        recovery: noteNotification(term.recovery, { isReading: term.table.isReading, nowMs }),
+        recovery: noteNotification(term.recovery, { isReading: term.table.readingSinceMs !== null, nowMs }),
       });
     case 'table-lost':
       return unchanged({ ...term, table: distrustTable(term.table, nowMs) });
@@ -434,8 +434,10 @@ function resumableEpoch({ term, lapsedEpoch }: CoordinatorState): number | null 
   return term.planner.publishing === null ? term.epoch : null;
 }
 
-function takeOffice(state: CoordinatorState, office: Office, nowMs: number): Change {
+function takeOffice(state: CoordinatorState, given: Office, nowMs: number): Change {
   if (state.leadership.role !== 'holder') return only(state);
+  const table = startTable(given.table, nowMs);
+  const office: Office = { ...given, table: table.size };
   const { leaseTtlMs, slots } = state.config;
   const { snapshot, sequence } = office.newest;
   const { order } = office.fence;
@@ -452,7 +454,7 @@ function takeOffice(state: CoordinatorState, office: Office, nowMs: number): Cha
   const begun: Term = {
     epoch: office.epoch,
     membership: members.state,
-    table: startTable(office.table, nowMs),
+    table,
     planner: resized,
     recovery: noteCauses(NO_RECOVERY, { before: 0, after: resized.causes.length, evidenceMs: nowMs }),
     membersRead: { startedMs: null, nextAtMs: nowMs + MEMBERS_EVERY_MS },

@@ -25,6 +25,12 @@ export function makeCoordinatorMetrics(registry: Registry) {
       help: 'Workers that the rows ask for, for autoscalers; 0 while it does not lead',
       registers,
     }),
+    recounts: new Counter({
+      name: `${PREFIX}recounts_total`,
+      help: 'Times the whole table was counted again, by reason',
+      labelNames: ['reason'] as const,
+      registers,
+    }),
     snapshots: new Counter({
       name: `${PREFIX}snapshots_total`,
       help: 'Snapshots published, by their first cause',

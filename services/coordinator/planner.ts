@@ -40,7 +40,7 @@ export interface PlannerContext {
   /** Live workers. */
   readonly workers: readonly string[];
   /** Rows per slot. */
-  readonly weights: Int32Array;
+  readonly weights: Float64Array;
   /** A worker is being found dead just now: it may soon be one more cause. */
   readonly isUnsettled: boolean;
   /** ISO wall time for the snapshot's `at`; nothing is decided by it. */
@@ -139,7 +139,7 @@ export function noteMemberChange(state: PlannerState, change: MemberChange, nowM
 }
 
 /** Rows came or went: a new snapshot only where the shares drifted apart (growth hysteresis). */
-export function noteResize(state: PlannerState, weights: Int32Array, nowMs: number): PlannerState {
+export function noteResize(state: PlannerState, weights: Float64Array, nowMs: number): PlannerState {
   if (state.assignment === null || state.assignment.workers.length === 0) return state;
   if (state.causes.some(({ kind }) => kind === 'table-resized')) return state;
   if (!isUneven(rowsPerWorker(state.assignment, weights))) return state;

@@ -50,7 +50,7 @@ export interface RejectedSnapshot extends Order {
 
 export interface TableSize {
   /** Rows per slot. */
-  readonly weights: Int32Array;
+  readonly weights: Float64Array;
   readonly rows: number;
   /** The Postgres snapshot this is as of: changes not visible in it are still to be added. */
   readonly at: string;
@@ -61,9 +61,12 @@ export interface TableChange {
   readonly added: number;
   readonly removed: number;
   readonly at: string;
-  /** The table was truncated: deltas cannot tell, count it anew. */
+  /** The table was truncated: deltas cannot tell, count it again. */
   readonly recount: boolean;
 }
+
+/** What was reported since the count contradicts it, or the table was truncated, of which deltas cannot tell. */
+export type CountDoubt = 'contradicted' | 'truncated';
 
 export type ProbeAnswer =
   | { readonly kind: 'answered'; readonly value: Liveness | null }
@@ -160,6 +163,8 @@ export type CoordinatorReport =
   | { readonly kind: 'member-suspected'; readonly worker: string; readonly evidence: Evidence }
   | { readonly kind: 'member-cleared'; readonly worker: string; readonly evidence: Evidence }
   | { readonly kind: 'table-resized'; readonly rows: number; readonly added: number; readonly removed: number }
+  /** The row count cannot be right, and the table will be counted again. */
+  | { readonly kind: 'count-doubted'; readonly reason: CountDoubt }
   | { readonly kind: 'published'; readonly snapshot: Snapshot }
   | { readonly kind: 'publish-failed'; readonly reason: string }
   /** The table was counted, its changes read or pruned; reason null: it worked. */

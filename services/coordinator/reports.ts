@@ -52,6 +52,9 @@ export function makeCoordinatorReports(options: {
       case 'table-resized':
         noteRows(report.rows);
         return log.info({ rows: report.rows, added: report.added, removed: report.removed }, 'table resized');
+      case 'count-doubted':
+        metrics.recounts.inc({ reason: report.reason });
+        return log.info({ reason: report.reason }, 'row count in doubt, counting the table again');
       case 'published': {
         const { version, epoch, cause, moved, rows, workers } = report.snapshot;
         metrics.version.set(version);

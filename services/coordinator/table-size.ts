@@ -1,15 +1,22 @@
-import type { CoordinatorEffect, TableChange, TableSize } from './protocol.ts';
+import { addDeltas, possibleCount } from '../../shared/ring/row-count.ts';
+import type { CoordinatorEffect, CountDoubt, TableChange, TableSize } from './protocol.ts';
+import { demandRecount, failRecount, finishRecount, NO_RECOUNT, type Recount, recountAtMs } from './recount.ts';
 
 /**
  * How many rows has each slot? Counted once, then kept by what the table's triggers report; one read under way at most,
  * and a notification during it asks for another. Polled too, since notifications may be lost.
+ *
+ * Where the reports contradict the count, or cannot tell (a TRUNCATE), the table is counted again. While that has to wait,
+ * the reports are added up as well as they go: an estimate, but a possible count.
+ * Invariant: `size` is always possible, see shared/ring/row-count.ts.
  */
 export interface TableState {
   readonly size: TableSize;
-  readonly isReading: boolean;
+  /** Null: no read is under way. */
+  readonly readingSinceMs: number | null;
   /** Something came after the read under way began. */
   readonly isStale: boolean;
-  readonly mustCount: boolean;
+  readonly recount: Recount;
   readonly nextReadAtMs: number;
 }
 
@@ -25,59 +32,92 @@ const RETRY_MS = 500;
 const PAUSE_MS = 10;
 
 export function startTable(size: TableSize, nowMs: number): TableState {
-  return { size, isReading: false, isStale: false, mustCount: false, nextReadAtMs: nowMs + POLL_EVERY_MS };
+  const nextReadAtMs = nowMs + POLL_EVERY_MS;
+  return { size: toSize(size), readingSinceMs: null, isStale: false, recount: NO_RECOUNT, nextReadAtMs };
 }
 
 export function notifyTable(state: TableState, nowMs: number): TableState {
-  if (state.isReading) return { ...state, isStale: true };
+  if (state.readingSinceMs !== null) return { ...state, isStale: true };
   return { ...state, nextReadAtMs: nowMs };
 }
 
 /** The listening connection was lost: notifications may have been missed, the count may be another server's. */
 export function distrustTable(state: TableState, nowMs: number): TableState {
-  return { ...notifyTable(state, nowMs), mustCount: true };
+  return { ...notifyTable(state, nowMs), recount: demandRecount(state.recount, nowMs) };
 }
 
 export function advanceTable(state: TableState, nowMs: number): TableStep {
-  if (state.isReading || nowMs < state.nextReadAtMs) return { state, effects: [], isChanged: false };
-  const effect: CoordinatorEffect = state.mustCount
+  if (state.readingSinceMs !== null) return unchanged(state);
+  const countAtMs = recountAtMs(state.recount);
+  const mustCount = countAtMs !== null && nowMs >= countAtMs;
+  if (!mustCount && nowMs < state.nextReadAtMs) return unchanged(state);
+  const effect: CoordinatorEffect = mustCount
     ? { kind: 'count-table' }
     : { kind: 'read-changes', since: state.size.at };
-  return { state: { ...state, isReading: true, isStale: false }, effects: [effect], isChanged: false };
+  return { state: { ...state, readingSinceMs: nowMs, isStale: false }, effects: [effect], isChanged: false };
 }
 
-export function receiveCount(state: TableState, size: TableSize | null, nowMs: number): TableStep {
-  if (!state.isReading) return { state, effects: [], isChanged: false };
-  if (size === null) return { state: readAgain(state, nowMs + RETRY_MS), effects: [], isChanged: false };
+export function receiveCount(state: TableState, counted: TableSize | null, nowMs: number): TableStep {
+  if (state.readingSinceMs === null) return unchanged(state);
+  const tookMs = nowMs - state.readingSinceMs;
+  if (counted === null) {
+    const recount = failRecount(state.recount, tookMs, nowMs);
+    return unchanged(readAgain({ ...state, recount }, nowMs + RETRY_MS));
+  }
+  const finished = finishRecount(state.recount, tookMs, nowMs);
   // What came during the count may have been a further loss.
-  const counted = { ...state, size, mustCount: state.isStale };
-  const difference = size.rows - state.size.rows;
-  const settled = settle(counted, { added: Math.max(0, difference), removed: Math.max(0, -difference) }, nowMs);
+  const recount = state.isStale ? demandRecount(finished, nowMs) : finished;
+  const size = toSize(counted);
   // As many rows as before may lie in other slots.
-  return { ...settled, isChanged: true };
+  return { ...settle({ ...state, size, recount }, differenceOf(state.size, size), nowMs), isChanged: true };
 }
 
 export function receiveChange(state: TableState, change: TableChange | null, nowMs: number): TableStep {
-  if (!state.isReading) return { state, effects: [], isChanged: false };
-  if (change === null) return { state: readAgain(state, nowMs + RETRY_MS), effects: [], isChanged: false };
-  if (change.recount) {
-    return { state: { ...readAgain(state, nowMs), mustCount: true }, effects: [], isChanged: false };
+  if (state.readingSinceMs === null) return unchanged(state);
+  if (change === null) return unchanged(readAgain(state, nowMs + RETRY_MS));
+  const { isPossible, ...count } = addDeltas(state.size, change.deltas);
+  const size = { ...count, at: change.at };
+  const doubt = findDoubt(change, isPossible);
+  const recount = doubt === null ? state.recount : demandRecount(state.recount, nowMs);
+  const reports: CoordinatorEffect[] =
+    doubt === null || state.recount.dueSinceMs !== null
+      ? []
+      : [{ kind: 'report', report: { kind: 'count-doubted', reason: doubt } }];
+  const countAtMs = recountAtMs(recount);
+  // The count that starts now has the changes in it.
+  if (countAtMs !== null && countAtMs <= nowMs) {
+    return { state: { ...readAgain(state, nowMs), recount }, effects: reports, isChanged: false };
   }
-  if (change.deltas.length === 0) {
-    return settle({ ...state, size: { ...state.size, at: change.at } }, { added: 0, removed: 0 }, nowMs);
-  }
-  const weights = state.size.weights.slice();
-  for (const { slot, delta } of change.deltas) weights[slot] = (weights[slot] ?? 0) + delta;
-  const size: TableSize = { weights, rows: state.size.rows + change.added - change.removed, at: change.at };
-  return settle({ ...state, size }, change, nowMs);
+  const by = doubt === null ? change : differenceOf(state.size, size);
+  const settled = settle({ ...state, size, recount }, by, nowMs);
+  return { ...settled, effects: [...reports, ...settled.effects] };
 }
 
-export function tableWakeAtMs(state: TableState): number | null {
-  return state.isReading ? null : state.nextReadAtMs;
+function findDoubt(change: TableChange, isPossible: boolean): CountDoubt | null {
+  if (change.recount) return 'truncated';
+  return isPossible ? null : 'contradicted';
 }
 
-function settle(state: TableState, by: { readonly added: number; readonly removed: number }, nowMs: number): TableStep {
-  const { added, removed } = by;
+export function tableWakeAtMs({ readingSinceMs, recount, nextReadAtMs }: TableState): number | null {
+  if (readingSinceMs !== null) return null;
+  return Math.min(nextReadAtMs, recountAtMs(recount) ?? nextReadAtMs);
+}
+
+function toSize({ weights, at }: TableSize): TableSize {
+  return { ...possibleCount(weights), at };
+}
+
+interface Difference {
+  readonly added: number;
+  readonly removed: number;
+}
+
+function differenceOf(before: TableSize, after: TableSize): Difference {
+  const difference = after.rows - before.rows;
+  return { added: Math.max(0, difference), removed: Math.max(0, -difference) };
+}
+
+function settle(state: TableState, { added, removed }: Difference, nowMs: number): TableStep {
   const settled = readAgain(state, state.isStale ? nowMs + PAUSE_MS : nowMs + POLL_EVERY_MS);
   const isChanged = added > 0 || removed > 0;
   const effects: CoordinatorEffect[] = isChanged
@@ -90,5 +130,9 @@ function settle(state: TableState, by: { readonly added: number; readonly remove
 }
 
 function readAgain(state: TableState, atMs: number): TableState {
-  return { ...state, isReading: false, isStale: false, nextReadAtMs: atMs };
+  return { ...state, readingSinceMs: null, isStale: false, nextReadAtMs: atMs };
+}
+
+function unchanged(state: TableState): TableStep {
+  return { state, effects: [], isChanged: false };
 }

@@ -7,7 +7,7 @@ import { listenToTable } from './table-listener.ts';
 
 export interface TableCount {
   /** Rows per slot. */
-  readonly weights: Int32Array;
+  readonly weights: Float64Array;
   readonly rows: number;
   /** The Postgres snapshot that was counted in, as text: changes that it does not see are still to be added. */
   readonly at: string;
@@ -19,11 +19,13 @@ export interface TableDelta {
   readonly added: number;
   readonly removed: number;
   readonly at: string;
-  /** The table was truncated: the deltas say nothing, count anew. */
+  /** The table was truncated: the deltas say nothing, count again. */
   readonly recount: boolean;
 }
 
 const LANE = 'table';
+/** Sums of int8 are numeric, and could be too large for an int8: then a number that JavaScript holds exactly will do. */
+const MOST = Number.MAX_SAFE_INTEGER;
 /** Counting reads the whole table. */
 const COUNT_LIMIT_MS = 300_000;
 
@@ -38,9 +40,9 @@ SELECT pg_current_snapshot()::text AS at, coalesce(c.slots, '{}') AS slots, coal
   coalesce(c.added, 0) AS added, coalesce(c.removed, 0) AS removed, coalesce(c.recount, false) AS recount
 FROM (
   SELECT array_agg(slot) FILTER (WHERE slot <> ${TRUNCATED}) AS slots, array_agg(delta) FILTER (WHERE slot <> ${TRUNCATED}) AS deltas,
-    sum(added)::bigint AS added, sum(removed)::bigint AS removed, bool_or(slot = ${TRUNCATED}) AS recount
+    least(coalesce(sum(added), 0), ${MOST})::bigint AS added, least(coalesce(sum(removed), 0), ${MOST})::bigint AS removed, bool_or(slot = ${TRUNCATED}) AS recount
   FROM (
-    SELECT slot, sum(delta)::int AS delta, sum(greatest(delta, 0)) AS added, sum(greatest(-delta, 0)) AS removed
+    SELECT slot, sum(delta) AS delta, sum(greatest(delta, 0)) AS added, sum(greatest(-delta, 0)) AS removed
     FROM scaler.table_change
     WHERE NOT pg_visible_in_snapshot(xid, $1::pg_snapshot) AND xid < pg_snapshot_xmax(pg_current_snapshot())
     GROUP BY slot
@@ -77,7 +79,7 @@ export class TableWatch {
     try {
       type Row = { at: string; slots: number[]; counts: number[] };
       const { at, slots, counts } = (await session.query<Row>({ text: this.#countText })).rows[0]!;
-      const weights = new Int32Array(this.#slots);
+      const weights = new Float64Array(this.#slots);
       for (const [index, slot] of slots.entries()) weights[slot] = counts[index]!;
       return { weights, rows: counts.reduce((sum, count) => sum + count, 0), at };
     } finally {

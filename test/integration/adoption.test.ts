@@ -529,8 +529,8 @@ describe('a role without rights', () => {
     await writer.end();
   });
 
-  function sumDeltas(deltas: readonly { slot: number; delta: number }[]): Int32Array {
-    const weights = new Int32Array(16);
+  function sumDeltas(deltas: readonly { slot: number; delta: number }[]): Float64Array {
+    const weights = new Float64Array(16);
     for (const { slot, delta } of deltas) weights[slot] = weights[slot]! + delta;
     return weights;
   }

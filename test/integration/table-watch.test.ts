@@ -57,11 +57,11 @@ const deleteSome = (count: number) =>
 
 /** Adds changes to a count, as the coordinator does. */
 class Tally {
-  weights: Int32Array;
+  weights: Float64Array;
   rows: number;
   at: string;
 
-  constructor(count: { weights: Int32Array; rows: number; at: string }) {
+  constructor(count: { weights: Float64Array; rows: number; at: string }) {
     this.weights = count.weights;
     this.rows = count.rows;
     this.at = count.at;
@@ -85,7 +85,7 @@ async function assertExact(tally: Tally): Promise<void> {
 describe('counting', () => {
   test('an empty table has no rows and no changes', async () => {
     const { weights, rows, at } = await watch.count();
-    assert.deepEqual({ weights, rows }, { weights: new Int32Array(SLOTS), rows: 0 });
+    assert.deepEqual({ weights, rows }, { weights: new Float64Array(SLOTS), rows: 0 });
     const { at: later, ...change } = await watch.changesSince(at);
     assert.deepEqual(change, { deltas: [], added: 0, removed: 0, recount: false });
     assert.match(later, /^\d+:\d+:/);

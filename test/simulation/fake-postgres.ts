@@ -25,7 +25,7 @@ export type BrokenFence = 'none' | 'owner' | 'tick' | 'claim-order';
  */
 export class FakePostgres {
   readonly slots: SlotRow[];
-  readonly weights: Int32Array;
+  readonly weights: Float64Array;
   /** Everything ever done to the slots, for the checkers: they do not trust the fence's own columns. */
   readonly records: FenceRecord[] = [];
   isDown = false;
@@ -48,7 +48,7 @@ export class FakePostgres {
     readonly broken: BrokenFence;
   }) {
     this.slots = Array.from({ length: options.slots }, () => ({ epoch: 0, version: 0, worker: null, lastTick: 0 }));
-    this.weights = new Int32Array(options.slots);
+    this.weights = new Float64Array(options.slots);
     this.clockOffsetMs = options.clockOffsetMs;
     this.#worldMs = options.worldMs;
     this.#broken = options.broken;

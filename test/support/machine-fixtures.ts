@@ -98,7 +98,7 @@ export function makeTickResult(result: Partial<TickResult> = {}): TickResult {
 }
 
 export function makeTable(weights: readonly number[], at = 'seen-1'): TableSize {
-  return { weights: Int32Array.from(weights), rows: weights.reduce((sum, weight) => sum + weight, 0), at };
+  return { weights: Float64Array.from(weights), rows: weights.reduce((sum, weight) => sum + weight, 0), at };
 }
 
 /** One row in each of eight slots, the given workers alive, and nothing published yet. */

@@ -16,6 +16,7 @@ import {
   makeLiveness,
   makeOffice,
   makeSnapshotOf,
+  makeTable,
 } from '../support/machine-fixtures.ts';
 
 const orderOf = ({ epoch, version }: Order): Order => ({ epoch, version });
@@ -141,6 +142,28 @@ describe('coordinator: taking office', () => {
     const [announced] = machine.all('publish-snapshot');
     const order = announced === undefined ? { epoch: 5, version: 8 } : orderOf(announced.snapshot);
     assert.doesNotThrow(() => machine.at(100, { kind: 'snapshot-published', sequence: 31, order }));
+  });
+
+  it('no count ends the process, neither one that was found nor one that changes add up to', () => {
+    const machine = leader({
+      newest: { sequence: 0, snapshot: null },
+      table: makeTable([-1, Number.NaN, 2 ** 40, 1.5, 1, 1, 1, 1]),
+      workers: ['a', 'b'],
+    });
+    machine.at(30, { kind: 'wake' });
+    const snapshot = publishedBy(machine);
+    assert.deepEqual(decodeSnapshot(encodeSnapshot(snapshot), { slots: 8 }), { ok: true, snapshot });
+    machine.at(40, { kind: 'snapshot-published', sequence: 1, order: orderOf(snapshot) });
+    for (const delta of [-9, Number.MAX_SAFE_INTEGER]) {
+      machine.at(50, { kind: 'table-notified' });
+      const change = { deltas: [{ slot: 0, delta }], added: 0, removed: 9, at: 'seen-2', recount: false };
+      machine.at(51, { kind: 'table-changed', since: machine.state.term?.table.size.at ?? '', change });
+      machine.at(52, { kind: 'table-counted', table: null });
+    }
+    machine.at(60, { kind: 'worker-heard', value: makeLiveness('c') });
+    machine.at(90, { kind: 'wake' });
+    const next = publishedBy(machine);
+    assert.deepEqual(decodeSnapshot(encodeSnapshot(next), { slots: 8 }), { ok: true, snapshot: next });
   });
 
   it('an answer to a former attempt at taking office is not taken for the latest', () => {

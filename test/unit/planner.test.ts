@@ -18,7 +18,7 @@ import type { Snapshot } from '../../shared/ring/snapshot.ts';
 import { assignEvenly } from '../support/machine-fixtures.ts';
 
 const AT = '2026-11-23T10:00:00.000Z';
-const ONES = new Int32Array(8).fill(1);
+const ONES = new Float64Array(8).fill(1);
 
 function context(nowMs: number, workers: readonly string[], weights = ONES): PlannerContext {
   return { workers, weights, isUnsettled: false, at: AT, nowMs };
@@ -186,11 +186,11 @@ describe('planner: growth hysteresis', () => {
 
   it('DESIGN §3: rows make a new snapshot only beyond one row and 2 % of the mean', () => {
     const state = halves();
-    const few = Int32Array.from([2, 1, 1, 1, 1, 1, 1, 1]);
+    const few = Float64Array.from([2, 1, 1, 1, 1, 1, 1, 1]);
     assert.equal(noteResize(state, few, 0), state);
-    const many = Int32Array.from([1_020, 0, 0, 0, 1_000, 0, 0, 0]);
+    const many = Float64Array.from([1_020, 0, 0, 0, 1_000, 0, 0, 0]);
     assert.equal(noteResize(state, many, 0), state);
-    const uneven = Int32Array.from([3, 1, 1, 1, 1, 1, 1, 1]);
+    const uneven = Float64Array.from([3, 1, 1, 1, 1, 1, 1, 1]);
     const noted = noteResize(state, uneven, 0);
     assert.deepEqual([noted.causes, planAtMs(noted, { isUnsettled: false })], [[{ kind: 'table-resized' }], 5]);
     assert.equal(noteResize(noted, uneven, 5), noted, 'noted once');

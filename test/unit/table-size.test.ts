@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { TableChange } from '../../services/coordinator/protocol.ts';
+import type { CountDoubt, TableChange } from '../../services/coordinator/protocol.ts';
 import {
   advanceTable,
   distrustTable,
@@ -19,6 +19,10 @@ function change(deltas: TableChange['deltas'], more: Partial<TableChange> = {}):
   const added = deltas.reduce((sum, { delta }) => sum + Math.max(0, delta), 0);
   const removed = deltas.reduce((sum, { delta }) => sum + Math.max(0, -delta), 0);
   return { deltas, added, removed, at: 'seen-2', recount: false, ...more };
+}
+
+function doubt(reason: CountDoubt) {
+  return { kind: 'report', report: { kind: 'count-doubted', reason } };
 }
 
 /** A table whose read is under way. */
@@ -48,7 +52,7 @@ describe('table size', () => {
       { kind: 'publish-size', rows: 6, added: 4, removed: 1 },
       { kind: 'report', report: { kind: 'table-resized', rows: 6, added: 4, removed: 1 } },
     ]);
-    assert.deepEqual(SIZE.weights, Int32Array.from([2, 0, 1]), 'the count before is not written over');
+    assert.deepEqual(SIZE.weights, Float64Array.from([2, 0, 1]), 'the count before is not written over');
     assert.equal(tableWakeAtMs(step.state), 5_012);
   });
 
@@ -83,10 +87,47 @@ describe('table size', () => {
     assert.deepEqual(advanceTable(counted.state, 5_530).effects, [{ kind: 'read-changes', since: 'seen-9' }]);
   });
 
-  it('counts anew after a TRUNCATE, of which deltas cannot tell', () => {
+  it('counts again after a TRUNCATE, of which deltas cannot tell', () => {
     const step = receiveChange(reading(), change([{ slot: 0, delta: 9 }], { recount: true }), 12);
-    assert.deepEqual([step.effects, step.isChanged, step.state.size], [[], false, SIZE]);
+    assert.deepEqual([step.effects, step.isChanged, step.state.size], [[doubt('truncated')], false, SIZE]);
     assert.deepEqual(advanceTable(step.state, 12).effects, [{ kind: 'count-table' }]);
+  });
+
+  it('counts again when a count would come out impossible', () => {
+    for (const impossible of [
+      { slot: 1, delta: -1 },
+      { slot: 8, delta: 1 },
+      { slot: 0, delta: Number.NaN },
+    ]) {
+      const step = receiveChange(reading(), change([impossible]), 12);
+      assert.deepEqual([step.effects, step.isChanged, step.state.size], [[doubt('contradicted')], false, SIZE]);
+      assert.deepEqual(advanceTable(step.state, 12).effects, [{ kind: 'count-table' }]);
+    }
+  });
+
+  it('estimates while the recount of a contradicted count must wait, and says so once', () => {
+    const contradicted = receiveChange(reading(), change([{ slot: 1, delta: -1 }]), 12).state;
+    const counting = advanceTable(contradicted, 12).state;
+    const counted = receiveCount(counting, makeTable([2, 0, 1], 'seen-9'), 13).state;
+    const again = advanceTable(notifyTable(counted, 14), 14);
+    assert.deepEqual(again.effects, [{ kind: 'read-changes', since: 'seen-9' }]);
+    const deltas = [
+      { slot: 1, delta: -1 },
+      { slot: 2, delta: 4 },
+    ];
+    const estimated = receiveChange(again.state, change(deltas), 15);
+    assert.deepEqual(estimated.state.size, makeTable([2, 0, 5], 'seen-2'));
+    assert.deepEqual(estimated.effects[0], doubt('contradicted'));
+    assert.deepEqual(estimated.effects[1], { kind: 'publish-size', rows: 7, added: 4, removed: 0 });
+    assert.equal(estimated.isChanged, true);
+    const waiting = receiveChange(advanceTable(notifyTable(estimated.state, 16), 16).state, change(deltas), 17);
+    assert.ok(!waiting.effects.some((effect) => effect.kind === 'report' && effect.report.kind === 'count-doubted'));
+    assert.equal(tableWakeAtMs(waiting.state), 113);
+    assert.deepEqual(advanceTable(waiting.state, 113).effects, [{ kind: 'count-table' }]);
+  });
+
+  it('starts from a possible count, whatever was counted', () => {
+    assert.deepEqual(startTable(makeTable([2 ** 33, 0, 1]), 0).size, makeTable([2 ** 32, 0, 1]));
   });
 
   it('a loss of the listening connection during a read of changes makes the next one a count', () => {
@@ -97,7 +138,7 @@ describe('table size', () => {
   it('a loss of the listening connection during a count makes it count again', () => {
     const counting = advanceTable(distrustTable(startTable(SIZE, 0), 10), 10).state;
     const counted = receiveCount(distrustTable(counting, 11), makeTable([2, 0, 1], 'seen-9'), 12).state;
-    assert.deepEqual(advanceTable(counted, 22).effects, [{ kind: 'count-table' }]);
+    assert.deepEqual(advanceTable(counted, 112).effects, [{ kind: 'count-table' }]);
   });
 
   it('rows that moved between slots are a change, also where their number is the same', () => {

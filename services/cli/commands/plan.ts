@@ -1,5 +1,6 @@
 import { TableWatch } from '../../../shared/postgres/table-watch.ts';
 import { assign, measureMovement, rowsPerWorker } from '../../../shared/ring/assignment.ts';
+import { possibleCount } from '../../../shared/ring/row-count.ts';
 import { toAssignment } from '../../../shared/ring/snapshot.ts';
 import { type CommandContext, CommandError } from '../context.ts';
 import { formatTable } from '../output.ts';
@@ -16,7 +17,7 @@ export interface PlanChange {
 export async function planRing(context: CommandContext, change: PlanChange): Promise<number> {
   const snapshot = await readNewestIssued(context);
   const { postgres, table, adoption } = await context.adopted();
-  const { weights: counted } = await new TableWatch(postgres, table, adoption).count();
+  const { weights: counted } = possibleCount((await new TableWatch(postgres, table, adoption).count()).weights);
   const weights = change.rows === null ? counted : resize(counted, change.rows);
   const present = snapshot.workers.map(({ id }) => id);
   for (const id of change.leave) {
@@ -59,7 +60,7 @@ function nameNewcomers(present: readonly string[], count: number): string[] {
 }
 
 /** More rows fall on slots as a hash would spread them; fewer are taken as evenly. The same call plans the same. */
-function resize(counted: Int32Array, rows: number): Int32Array {
+function resize(counted: Float64Array, rows: number): Float64Array {
   const weights = counted.slice();
   let total = weights.reduce((sum, weight) => sum + weight, 0);
   let state = 1;
