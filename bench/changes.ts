@@ -1,11 +1,17 @@
 /**
  * What the table's triggers cost those who change it, beside the same table without them, and beside one with triggers that do
- * nothing: what Postgres takes to keep a statement's rows for any trigger that must see them. And whether the count is exact
- * afterwards, changes made while a worker ticks. Run: `npm run bench:changes`; it ends by itself.
+ * nothing: what Postgres takes to keep a statement's rows for any trigger that must see them. What is left of the inserts of
+ * many clients, and how soon a leader finds them. And whether the count is exact afterwards, changes made while a worker
+ * ticks. Run: `npm run bench:changes`; it ends by itself.
  */
-import { integer, text } from '../shared/options/options.ts';
+import { integer, text, toggle } from '../shared/options/options.ts';
 import { optionsOrExit } from '../shared/options/program.ts';
 import { ComparedTables, SIDES, type Side } from './changes/compared-tables.ts';
+import {
+  type ConcurrentOutcome,
+  describeConcurrentInserts,
+  measureConcurrentInserts,
+} from './changes/concurrent-inserts.ts';
 import { connect, openPostgres } from './support/bench-postgres.ts';
 import { formatNumber, toColumns, toMarkdown } from './support/markdown.ts';
 import { outputOptions, say, writeResults } from './support/output.ts';
@@ -14,7 +20,7 @@ import { describeSurroundings, formatSurroundings } from './support/surroundings
 import { barChart } from './support/svg.ts';
 
 const COMMAND = 'npm run bench:changes';
-const QUICK = { rows: 20_000, oneByOne: 300, repetitions: 3 };
+const QUICK = { rows: 20_000, oneByOne: 300, repetitions: 3, seconds: 1, samples: 100 };
 
 const given = await optionsOrExit({
   command: `${COMMAND} --`,
@@ -43,6 +49,27 @@ const given = await optionsOrExit({
       default: '3',
       min: 1,
       max: 100,
+    }),
+    seconds: integer({
+      flag: 'seconds',
+      variable: 'BENCH_SECONDS',
+      describe: 'how long many clients insert into each table, in turn',
+      default: '3',
+      min: 1,
+      max: 600,
+    }),
+    samples: integer({
+      flag: 'samples',
+      variable: 'BENCH_SAMPLES',
+      describe: 'inserts that a leader is to find',
+      default: '300',
+      min: 10,
+      max: 100_000,
+    }),
+    concurrentOnly: toggle({
+      flag: 'concurrent-only',
+      variable: 'BENCH_CONCURRENT_ONLY',
+      describe: 'only the inserts of many clients and the leader that finds them',
     }),
     database: text({
       flag: 'database',
@@ -80,12 +107,18 @@ const postgres = await openPostgres(options.database);
 say(`PostgreSQL ${postgres.version}${options.database === undefined ? ', embedded' : ''}`);
 const database = await postgres.createDatabase();
 const link = await connect(database.url, 'bench');
+let concurrent: ConcurrentOutcome;
 let outcomes: readonly Outcome[] = [];
 let errors: readonly (readonly [string, number])[] = [];
 try {
   const compared = await ComparedTables.make(database.url, link);
-  outcomes = await measure(compared);
-  errors = await check(compared);
+  const { repetitions, seconds, samples } = options;
+  const settings = { url: database.url, postgresPid: postgres.pid, repetitions, seconds, samples, say };
+  concurrent = await measureConcurrentInserts(compared, settings);
+  if (!options.concurrentOnly) {
+    outcomes = await measure(compared);
+    errors = await check(compared);
+  }
 } finally {
   await link.close();
   await database.drop();
@@ -93,6 +126,7 @@ try {
 }
 const around = describeSurroundings(COMMAND);
 const tables = [
+  ...describeConcurrentInserts(concurrent),
   {
     head: ['change', 'rows', 'without triggers, ms', 'with ones that do nothing', 'with ours', 'slower: those', 'ours'],
     rows: outcomes.map((one) => [
@@ -112,7 +146,7 @@ const tables = [
 ];
 process.stdout.write(`${tables.map(toColumns).join('\n\n')}\n`);
 await writeResults(options, {
-  json: { ...around, postgres: postgres.version, outcomes, errors },
+  json: { ...around, postgres: postgres.version, concurrent, outcomes, errors },
   markdown: `${formatSurroundings(around)} PostgreSQL ${postgres.version}.\n\n${tables.map(toMarkdown).join('\n\n')}\n`,
   svg: barChart(
     'Time with the triggers, in times without',

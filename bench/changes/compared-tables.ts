@@ -23,18 +23,27 @@ export type Side = keyof typeof TABLES;
 
 export const SIDES = Object.keys(TABLES) as readonly Side[];
 
+/** As ours, but each statement notifies: what that costs those who commit at the same time. */
+const NOTIFYING = 'public.notifying_items';
+
+export type ConcurrentSide = Side | 'notifying';
+
+export const CONCURRENT_SIDES: readonly ConcurrentSide[] = [...SIDES, 'notifying'];
+
 /** The adopted table and its likes, for the same changes. */
 export class ComparedTables {
   readonly #url: string;
   readonly #link: PostgresLink;
   readonly #session: Session;
   readonly #adoption: Adoption;
+  readonly watch: TableWatch;
 
   private constructor(parts: { url: string; link: PostgresLink; session: Session; adoption: Adoption }) {
     this.#url = parts.url;
     this.#link = parts.link;
     this.#session = parts.session;
     this.#adoption = parts.adoption;
+    this.watch = new TableWatch(parts.link, NAMES, parts.adoption);
   }
 
   static async make(url: string, link: PostgresLink): Promise<ComparedTables> {
@@ -51,8 +60,16 @@ export class ComparedTables {
             FOR EACH STATEMENT EXECUTE FUNCTION public.record_nothing()`,
       ),
     ];
-    for (const text of statements) await session.query({ text });
+    for (const text of [...statements, ...notifyingStatements(like)]) await session.query({ text });
     return new ComparedTables({ url, link, session, adoption });
+  }
+
+  nameOf(side: ConcurrentSide): string {
+    return side === 'notifying' ? NOTIFYING : TABLES[side];
+  }
+
+  drawEpoch(): Promise<number> {
+    return new Fence(this.#link, NAMES, this.#adoption).drawEpoch(0);
   }
 
   /** Each row a statement and a transaction of its own. @returns ms. */
@@ -91,7 +108,7 @@ export class ComparedTables {
    * @returns the slots whose count is wrong; 0 is right.
    */
   async countErrorsAfter(change: () => Promise<void>): Promise<number> {
-    const watch = new TableWatch(this.#link, NAMES, this.#adoption);
+    const { watch } = this;
     const fence = new Fence(this.#link, NAMES, this.#adoption);
     const slots = Array.from({ length: SLOTS }, (_, slot) => slot);
     await fence.claim({ worker: 'worker-1', epoch: await fence.drawEpoch(0), version: 1, slots });
@@ -119,6 +136,20 @@ export class ComparedTables {
     await work();
     return performance.now() - startedMs;
   }
+}
+
+function notifyingStatements(like: string): readonly string[] {
+  return [
+    `CREATE TABLE ${NOTIFYING} ${like}`,
+    'CREATE TABLE public.notifying_changes (LIKE scaler.table_change INCLUDING ALL)',
+    `CREATE FUNCTION public.record_and_notify() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN
+      INSERT INTO public.notifying_changes (slot, delta) SELECT 0, 1 FROM changed LIMIT 8;
+      PERFORM pg_notify(''bench_changes'', '''');
+      RETURN NULL;
+    END'`,
+    `CREATE TRIGGER notifying AFTER INSERT ON ${NOTIFYING} REFERENCING NEW TABLE AS changed
+      FOR EACH STATEMENT EXECUTE FUNCTION public.record_and_notify()`,
+  ];
 }
 
 /** A tick for a new number whenever the one before is done, in chunks of a hundred slots. */

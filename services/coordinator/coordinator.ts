@@ -216,10 +216,6 @@ async function listen(
         log.warn({ key: change.id, reason: change.reason }, 'a liveness value was kept out');
     }),
     outside.leadership.watch((entry) => dispatch({ kind: 'leader-observed', entry })),
-    outside.table.listen(
-      () => dispatch({ kind: 'table-notified' }),
-      () => dispatch({ kind: 'table-lost' }),
-    ),
   ]);
   const patience = delay(config.leaseTtlMs, undefined, { ref: false });
   await Promise.race([watching, patience]);

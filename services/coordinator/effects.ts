@@ -93,7 +93,11 @@ export function performCoordinator(
         }));
       case 'prune-changes':
         // What could not be deleted is deleted next time.
-        return askTable(outside, 'prune', () => table.prune({ at: effect.at, epoch: effect.epoch })).then(nothing);
+        return askTable(outside, 'prune', () => table.prune(effect)).then((result) => ({
+          kind: 'table-pruned',
+          at: effect.at,
+          outcome: result === null ? 'failed' : result.isAll ? 'all' : 'some',
+        }));
       case 'publish-size': {
         const { rows, added, removed } = effect;
         return outside.sizes.publish({ rows, added, removed, at: new Date().toISOString() }).then(nothing, nothing);

@@ -74,19 +74,16 @@ import {
   noteDecision,
   noteLeaderLoss,
   noteMember,
-  noteNotification,
   noteSuspicions,
-  noteTableRead,
   type RecoveryState,
   receiveApplied,
   recoveryWakeAtMs,
 } from './recovery.ts';
 import {
   advanceTable,
-  distrustTable,
-  notifyTable,
   receiveChange,
   receiveCount,
+  receivePrune,
   startTable,
   type TableState,
   type TableStep,
@@ -292,18 +289,12 @@ function handleInTerm(term: Term, event: TermEvent, context: TermContext): TermC
       return takeMembers(term, receiveKey(membership, event.worker, event.outcome, nowMs), nowMs);
     case 'key-deleted':
       return takeMembers(term, receiveDeletion(membership, event.worker, event.outcome, nowMs), nowMs);
-    case 'table-notified':
-      return unchanged({
-        ...term,
-        table: notifyTable(term.table, nowMs),
-        recovery: noteNotification(term.recovery, { isReading: term.table.readingSinceMs !== null, nowMs }),
-      });
-    case 'table-lost':
-      return unchanged({ ...term, table: distrustTable(term.table, nowMs) });
     case 'table-counted':
       return takeTable(term, receiveCount(term.table, event.table, nowMs), nowMs);
     case 'table-changed':
-      return finishTableRead(term, event, nowMs);
+      return takeTable(term, receiveChange(term.table, event.since, event.change, nowMs), nowMs);
+    case 'table-pruned':
+      return takeTable(term, receivePrune(term.table, event.at, event.outcome, nowMs), nowMs);
     case 'snapshot-published':
       return finishPublishing(term, finishPublish(term.planner, event), nowMs);
     case 'snapshot-refused':
@@ -436,7 +427,7 @@ function resumableEpoch({ term, lapsedEpoch }: CoordinatorState): number | null 
 
 function takeOffice(state: CoordinatorState, given: Office, nowMs: number): Change {
   if (state.leadership.role !== 'holder') return only(state);
-  const table = startTable(given.table, nowMs);
+  const table = startTable(given.table, given.epoch, nowMs);
   const office: Office = { ...given, table: table.size };
   const { leaseTtlMs, slots } = state.config;
   const { snapshot, sequence } = office.newest;
@@ -553,26 +544,9 @@ function takeTable(term: Term, step: TableStep, nowMs: number): TermChange {
   const recovery = noteCauses(term.recovery, {
     before: term.planner.causes.length,
     after: planner.causes.length,
-    evidenceMs: term.recovery.notifiedMs ?? nowMs,
+    evidenceMs: step.evidenceMs,
   });
-  const isRead = step.state.size !== term.table.size;
-  return {
-    term: { ...term, table: step.state, planner, recovery: isRead ? noteTableRead(recovery) : recovery },
-    effects: step.effects,
-  };
-}
-
-/** What this term has counted is not needed again: every later term counts for itself. */
-function finishTableRead(
-  term: Term,
-  { since, change }: Extract<CoordinatorEvent, { kind: 'table-changed' }>,
-  nowMs: number,
-): TermChange {
-  // A former term's question: its answer would be counted twice.
-  if (since !== term.table.size.at) return unchanged(term);
-  const read = takeTable(term, receiveChange(term.table, change, nowMs), nowMs);
-  if (change === null || (change.deltas.length === 0 && !change.recount)) return read;
-  return { ...read, effects: [...read.effects, { kind: 'prune-changes', at: change.at, epoch: term.epoch }] };
+  return { term: { ...term, table: step.state, planner, recovery }, effects: step.effects };
 }
 
 function finishMembersRead(

@@ -161,6 +161,8 @@ export function advancePlanner(state: PlannerState, context: PlannerContext): Pl
 export function planAtMs(state: PlannerState, { isUnsettled }: Pick<PlannerContext, 'isUnsettled'>): number | null {
   const { collectingSinceMs } = state;
   if (collectingSinceMs === null || state.publishing !== null) return null;
+  // A poll of the table has brought together what came before it: to wait again would only be late.
+  if (state.causes.every(({ kind }) => kind === 'table-resized')) return collectingSinceMs;
   const atTheLatestMs = collectingSinceMs + WINDOW_MS;
   if (!state.causes.some(leavesOrphans)) return Math.min(atTheLatestMs, state.lastCauseMs + QUIET_MS);
   if (collectingSinceMs - state.orphansPlannedMs < BURST_MS) {

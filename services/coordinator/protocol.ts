@@ -54,6 +54,8 @@ export interface TableSize {
   readonly rows: number;
   /** The Postgres snapshot this is as of: changes not visible in it are still to be added. */
   readonly at: string;
+  /** Names the connection that changes were to be polled over when the table was counted. */
+  readonly connection: string;
 }
 
 export interface TableChange {
@@ -63,10 +65,18 @@ export interface TableChange {
   readonly at: string;
   /** The table was truncated: deltas cannot tell, count it again. */
   readonly recount: boolean;
+  /** Names the connection that this was polled over: another one may lead to another server. */
+  readonly connection: string;
 }
 
-/** What was reported since the count contradicts it, or the table was truncated, of which deltas cannot tell. */
-export type CountDoubt = 'contradicted' | 'truncated';
+/**
+ * What was reported since the count contradicts it; the table was truncated, of which deltas cannot tell; or the connection
+ * is another one, so that nothing is known of what happened since.
+ */
+export type CountDoubt = 'contradicted' | 'truncated' | 'reconnected';
+
+/** Some: one batch was not enough. */
+export type PruneOutcome = 'all' | 'some' | 'failed';
 
 export type ProbeAnswer =
   | { readonly kind: 'answered'; readonly value: Liveness | null }
@@ -107,11 +117,11 @@ export type CoordinatorEvent =
     }
   | { readonly kind: 'key-deleted'; readonly worker: string; readonly outcome: 'deleted' | 'changed' | 'failed' }
   // table
-  | { readonly kind: 'table-notified' }
-  | { readonly kind: 'table-lost' }
   | { readonly kind: 'table-counted'; readonly table: TableSize | null }
   /** Since which Postgres snapshot was asked; change null: the read failed. */
   | { readonly kind: 'table-changed'; readonly since: string; readonly change: TableChange | null }
+  /** Up to which Postgres snapshot was to be pruned. */
+  | { readonly kind: 'table-pruned'; readonly at: string; readonly outcome: PruneOutcome }
   // publishing
   | { readonly kind: 'snapshot-published'; readonly sequence: number; readonly order: Order }
   | { readonly kind: 'snapshot-refused'; readonly order: Order; readonly reason: string }
@@ -140,8 +150,17 @@ export type CoordinatorEffect =
   | { readonly kind: 'delete-key'; readonly worker: string; readonly revision: number }
   | { readonly kind: 'count-table' }
   | { readonly kind: 'read-changes'; readonly since: string }
-  /** Deletes the changes that are visible in `at`, unless a later epoch was drawn: its leader may not have read them. */
-  | { readonly kind: 'prune-changes'; readonly at: string; readonly epoch: number }
+  /**
+   * Deletes a batch of the changes that are visible in `at` and not in `after` (null: all that are visible in `at`), unless a
+   * later epoch was drawn, whose leader may not have read them, or the connection is another one.
+   */
+  | {
+      readonly kind: 'prune-changes';
+      readonly after: string | null;
+      readonly at: string;
+      readonly epoch: number;
+      readonly connection: string;
+    }
   | { readonly kind: 'publish-size'; readonly rows: number; readonly added: number; readonly removed: number }
   | { readonly kind: 'publish-snapshot'; readonly snapshot: Snapshot; readonly expectedSequence: number }
   | { readonly kind: 'read-newest' }

@@ -18,10 +18,6 @@ import type { CoordinatorEffect, CoordinatorEvent, MemberChange } from './protoc
 export interface RecoveryState {
   /** Since when each member has been under suspicion, or was last: one that was cleared in silence keeps its entry. */
   readonly suspectedMs: ReadonlyMap<string, number>;
-  /** When the table's notification came that the read under way, or else the next one, follows; null: none did. */
-  readonly notifiedMs: number | null;
-  /** The same for the read after the one under way. */
-  readonly notifiedAgainMs: number | null;
   /** When the evidence of the next snapshot's first cause came; null: there is no cause yet, or it is not known. */
   readonly evidenceMs: number | null;
   /** Oldest first. */
@@ -56,8 +52,6 @@ export interface RecoveryStep {
 
 export const NO_RECOVERY: RecoveryState = {
   suspectedMs: new Map(),
-  notifiedMs: null,
-  notifiedAgainMs: null,
   evidenceMs: null,
   disruptions: [],
   recent: [],
@@ -99,21 +93,6 @@ export function noteMember(
   const others = new Map(noted.suspectedMs);
   others.delete(change.worker);
   return { ...noted, suspectedMs: others };
-}
-
-/** The first notification before a read counts: later ones say no more. */
-export function noteNotification(
-  state: RecoveryState,
-  { isReading, nowMs }: { readonly isReading: boolean; readonly nowMs: number },
-): RecoveryState {
-  return isReading
-    ? { ...state, notifiedAgainMs: state.notifiedAgainMs ?? nowMs }
-    : { ...state, notifiedMs: state.notifiedMs ?? nowMs };
-}
-
-/** The table was read: what was notified before is known now. */
-export function noteTableRead(state: RecoveryState): RecoveryState {
-  return { ...state, notifiedMs: state.notifiedAgainMs, notifiedAgainMs: null };
 }
 
 /** How many causes the planner has collected, before and after something happened: the first one brings its evidence. */

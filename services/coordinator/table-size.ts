@@ -1,110 +1,186 @@
+import { earliest } from '../../shared/machine/machine.ts';
 import { addDeltas, possibleCount } from '../../shared/ring/row-count.ts';
-import type { CoordinatorEffect, CountDoubt, TableChange, TableSize } from './protocol.ts';
+import type { CoordinatorEffect, CountDoubt, PruneOutcome, TableChange, TableSize } from './protocol.ts';
 import { demandRecount, failRecount, finishRecount, NO_RECOUNT, type Recount, recountAtMs } from './recount.ts';
 
 /**
- * How many rows has each slot? Counted once, then kept by what the table's triggers report; one read under way at most,
- * and a notification during it asks for another. Polled too, since notifications may be lost.
+ * How many rows has each slot? Counted once, then kept by what the table's triggers report, which is polled for: writers
+ * notify nobody, since that would serialize their commits and forbid two-phase commit.
  *
- * Where the reports contradict the count, or cannot tell (a TRUNCATE), the table is counted again. While that has to wait,
- * the reports are added up as well as they go: an estimate, but a possible count.
+ * States: idle → polling, counting or pruning → idle. One of them at a time, so no poll overlaps another.
+ *
+ * Where the reports contradict the count, or cannot tell (a TRUNCATE, another connection), the table is counted again.
+ * While that has to wait, the reports are added up as well as they go: an estimate, but a possible count.
  * Invariant: `size` is always possible, see shared/ring/row-count.ts.
  */
 export interface TableState {
+  readonly epoch: number;
   readonly size: TableSize;
-  /** Null: no read is under way. */
-  readonly readingSinceMs: number | null;
-  /** Something came after the read under way began. */
-  readonly isStale: boolean;
+  /** Null: idle. */
+  readonly work: { readonly kind: 'poll' | 'count' | 'prune'; readonly sinceMs: number } | null;
+  readonly pollAtMs: number;
+  /** How many polls in a row failed. */
+  readonly failures: number;
   readonly recount: Recount;
-  readonly nextReadAtMs: number;
+  /** The connection is another one: nothing can be added to `size` before it is counted again. */
+  readonly isBlind: boolean;
+  /** All that this Postgres snapshot sees is pruned; null: not known, all is to be pruned. */
+  readonly prunedAt: string | null;
+  /** Null: there is nothing to prune. */
+  readonly pruneAtMs: number | null;
 }
 
 export interface TableStep {
   readonly state: TableState;
   readonly effects: readonly CoordinatorEffect[];
   readonly isChanged: boolean;
+  /** When the evidence for the change came: the poll that found it was sent, or a recount was found to be needed. */
+  readonly evidenceMs: number | null;
 }
 
-const POLL_EVERY_MS = 5_000;
-const RETRY_MS = 500;
-/** A storm of single inserts becomes at most this many reads a second times ten. */
-const PAUSE_MS = 10;
+/** From the beginning of one poll to the next. A change waits for half of it on average. */
+const POLL_EVERY_MS = 20;
+/** Between polls, in times the duration of the last one: a slow Postgres is polled a quarter of the time at most. Prunes likewise. */
+const PAUSE_SHARE = 3;
+const POLL_LONGEST_PAUSE_MS = 5_000;
+const FAILURE_PAUSE_MS = 250;
+/** Of them doubled, one after the other. */
+const FAILURE_DOUBLINGS = 4;
+/** What is pruned is no more than disk space: polls find their rows by an index. */
+const PRUNE_EVERY_MS = 1_000;
+const PRUNE_RETRY_MS = 5_000;
 
-export function startTable(size: TableSize, nowMs: number): TableState {
-  const nextReadAtMs = nowMs + POLL_EVERY_MS;
-  return { size: toSize(size), readingSinceMs: null, isStale: false, recount: NO_RECOUNT, nextReadAtMs };
-}
-
-export function notifyTable(state: TableState, nowMs: number): TableState {
-  if (state.readingSinceMs !== null) return { ...state, isStale: true };
-  return { ...state, nextReadAtMs: nowMs };
-}
-
-/** The listening connection was lost: notifications may have been missed, the count may be another server's. */
-export function distrustTable(state: TableState, nowMs: number): TableState {
-  return { ...notifyTable(state, nowMs), recount: demandRecount(state.recount, nowMs) };
+/** A term begins: the table has just been counted. */
+export function startTable(counted: TableSize, epoch: number, nowMs: number): TableState {
+  return {
+    epoch,
+    size: toSize(counted),
+    work: null,
+    pollAtMs: nowMs + POLL_EVERY_MS,
+    failures: 0,
+    recount: NO_RECOUNT,
+    isBlind: false,
+    prunedAt: null,
+    pruneAtMs: nowMs + PRUNE_EVERY_MS,
+  };
 }
 
 export function advanceTable(state: TableState, nowMs: number): TableStep {
-  if (state.readingSinceMs !== null) return unchanged(state);
+  if (state.work !== null) return unchanged(state);
+  const { size, epoch, prunedAt } = state;
   const countAtMs = recountAtMs(state.recount);
-  const mustCount = countAtMs !== null && nowMs >= countAtMs;
-  if (!mustCount && nowMs < state.nextReadAtMs) return unchanged(state);
-  const effect: CoordinatorEffect = mustCount
-    ? { kind: 'count-table' }
-    : { kind: 'read-changes', since: state.size.at };
-  return { state: { ...state, readingSinceMs: nowMs, isStale: false }, effects: [effect], isChanged: false };
+  if (countAtMs !== null && nowMs >= countAtMs) return begin(state, 'count', { kind: 'count-table' }, nowMs);
+  if (!state.isBlind && nowMs >= state.pollAtMs) {
+    return begin(state, 'poll', { kind: 'read-changes', since: size.at }, nowMs);
+  }
+  if (!state.isBlind && state.pruneAtMs !== null && nowMs >= state.pruneAtMs) {
+    const { at, connection } = size;
+    return begin(state, 'prune', { kind: 'prune-changes', after: prunedAt, at, epoch, connection }, nowMs);
+  }
+  return unchanged(state);
 }
 
 export function receiveCount(state: TableState, counted: TableSize | null, nowMs: number): TableStep {
-  if (state.readingSinceMs === null) return unchanged(state);
-  const tookMs = nowMs - state.readingSinceMs;
+  if (state.work?.kind !== 'count') return unchanged(state);
+  const tookMs = nowMs - state.work.sinceMs;
   if (counted === null) {
     const recount = failRecount(state.recount, tookMs, nowMs);
-    return unchanged(readAgain({ ...state, recount }, nowMs + RETRY_MS));
+    return unchanged({ ...state, recount, work: null, pollAtMs: nowMs + FAILURE_PAUSE_MS });
   }
-  const finished = finishRecount(state.recount, tookMs, nowMs);
-  // What came during the count may have been a further loss.
-  const recount = state.isStale ? demandRecount(finished, nowMs) : finished;
   const size = toSize(counted);
+  const next: TableState = {
+    ...state,
+    size,
+    work: null,
+    pollAtMs: nowMs + POLL_EVERY_MS,
+    failures: 0,
+    recount: finishRecount(state.recount, tookMs, nowMs),
+    isBlind: false,
+    // Another server's changes are not those that were pruned.
+    prunedAt: null,
+    pruneAtMs: nowMs + PRUNE_EVERY_MS,
+  };
   // As many rows as before may lie in other slots.
-  return { ...settle({ ...state, size, recount }, differenceOf(state.size, size), nowMs), isChanged: true };
+  return { ...settle(next, differenceOf(state.size, size)), isChanged: true, evidenceMs: state.recount.dueSinceMs };
 }
 
-export function receiveChange(state: TableState, change: TableChange | null, nowMs: number): TableStep {
-  if (state.readingSinceMs === null) return unchanged(state);
-  if (change === null) return unchanged(readAgain(state, nowMs + RETRY_MS));
+/** `since`: what was asked for. The answer to a former term's question would be counted twice. */
+export function receiveChange(state: TableState, since: string, change: TableChange | null, nowMs: number): TableStep {
+  if (state.work?.kind !== 'poll' || since !== state.size.at) return unchanged(state);
+  if (change === null) return unchanged(failPoll(state, nowMs));
+  const { sinceMs } = state.work;
   const { isPossible, ...count } = addDeltas(state.size, change.deltas);
-  const size = { ...count, at: change.at };
-  const doubt = findDoubt(change, isPossible);
+  const doubt = findDoubt(state.size, change, isPossible);
   const recount = doubt === null ? state.recount : demandRecount(state.recount, nowMs);
-  const reports: CoordinatorEffect[] =
-    doubt === null || state.recount.dueSinceMs !== null
-      ? []
-      : [{ kind: 'report', report: { kind: 'count-doubted', reason: doubt } }];
+  const isNews = doubt !== null && state.recount.dueSinceMs === null;
+  const reports: CoordinatorEffect[] = isNews
+    ? [{ kind: 'report', report: { kind: 'count-doubted', reason: doubt } }]
+    : [];
+  const isBlind = doubt === 'reconnected';
+  const idle: TableState = { ...rest({ ...state, failures: 0 }, nowMs), recount, isBlind };
   const countAtMs = recountAtMs(recount);
   // The count that starts now has the changes in it.
-  if (countAtMs !== null && countAtMs <= nowMs) {
-    return { state: { ...readAgain(state, nowMs), recount }, effects: reports, isChanged: false };
-  }
+  if (isBlind || (countAtMs !== null && countAtMs <= nowMs)) return { ...unchanged(idle), effects: reports };
+  const size: TableSize = { ...state.size, ...count, at: change.at };
+  const hasChanges = change.added > 0 || change.removed > 0 || change.recount;
+  const pruneAtMs = state.pruneAtMs ?? (hasChanges ? nowMs + PRUNE_EVERY_MS : null);
   const by = doubt === null ? change : differenceOf(state.size, size);
-  const settled = settle({ ...state, size, recount }, by, nowMs);
-  return { ...settled, effects: [...reports, ...settled.effects] };
+  const settled = settle({ ...idle, size, pruneAtMs }, by);
+  return { ...settled, effects: [...reports, ...settled.effects], evidenceMs: sinceMs };
 }
 
-function findDoubt(change: TableChange, isPossible: boolean): CountDoubt | null {
+/** `at`: the Postgres snapshot up to which was pruned. */
+export function receivePrune(state: TableState, at: string, outcome: PruneOutcome, nowMs: number): TableStep {
+  if (state.work?.kind !== 'prune') return unchanged(state);
+  const tookMs = nowMs - state.work.sinceMs;
+  // Polls go on at their own pace: a prune says nothing about how long they take.
+  const idle: TableState = { ...state, work: null };
+  switch (outcome) {
+    case 'all':
+      return unchanged({ ...idle, prunedAt: at, pruneAtMs: null });
+    case 'some':
+      return unchanged({ ...idle, pruneAtMs: nowMs + PAUSE_SHARE * tookMs });
+    case 'failed':
+      return unchanged({ ...idle, pruneAtMs: nowMs + PRUNE_RETRY_MS });
+  }
+}
+
+export function tableWakeAtMs({ work, recount, isBlind, pollAtMs, pruneAtMs }: TableState): number | null {
+  if (work !== null) return null;
+  const countAtMs = recountAtMs(recount);
+  return isBlind ? countAtMs : earliest(countAtMs, pollAtMs, pruneAtMs);
+}
+
+function findDoubt(size: TableSize, change: TableChange, isPossible: boolean): CountDoubt | null {
+  if (change.connection !== size.connection) return 'reconnected';
   if (change.recount) return 'truncated';
   return isPossible ? null : 'contradicted';
 }
 
-export function tableWakeAtMs({ readingSinceMs, recount, nextReadAtMs }: TableState): number | null {
-  if (readingSinceMs !== null) return null;
-  return Math.min(nextReadAtMs, recountAtMs(recount) ?? nextReadAtMs);
+function toSize({ weights, at, connection }: TableSize): TableSize {
+  return { ...possibleCount(weights), at, connection };
 }
 
-function toSize({ weights, at }: TableSize): TableSize {
-  return { ...possibleCount(weights), at };
+function begin(
+  state: TableState,
+  kind: 'poll' | 'count' | 'prune',
+  effect: CoordinatorEffect,
+  nowMs: number,
+): TableStep {
+  return { ...unchanged({ ...state, work: { kind, sinceMs: nowMs } }), effects: [effect] };
+}
+
+/** Idle again; the longer it took, the longer until the next poll. */
+function rest(state: TableState, nowMs: number): TableState {
+  const sinceMs = state.work?.sinceMs ?? nowMs;
+  const pauseMs = Math.min(POLL_LONGEST_PAUSE_MS, PAUSE_SHARE * (nowMs - sinceMs));
+  return { ...state, work: null, pollAtMs: Math.max(sinceMs + POLL_EVERY_MS, nowMs + pauseMs) };
+}
+
+function failPoll(state: TableState, nowMs: number): TableState {
+  const idle = rest(state, nowMs);
+  const pauseMs = FAILURE_PAUSE_MS * 2 ** Math.min(FAILURE_DOUBLINGS, state.failures);
+  return { ...idle, failures: state.failures + 1, pollAtMs: Math.max(idle.pollAtMs, nowMs + pauseMs) };
 }
 
 interface Difference {
@@ -117,22 +193,17 @@ function differenceOf(before: TableSize, after: TableSize): Difference {
   return { added: Math.max(0, difference), removed: Math.max(0, -difference) };
 }
 
-function settle(state: TableState, { added, removed }: Difference, nowMs: number): TableStep {
-  const settled = readAgain(state, state.isStale ? nowMs + PAUSE_MS : nowMs + POLL_EVERY_MS);
+function settle(state: TableState, { added, removed }: Difference): TableStep {
   const isChanged = added > 0 || removed > 0;
-  const effects: CoordinatorEffect[] = isChanged
-    ? [
-        { kind: 'publish-size', rows: state.size.rows, added, removed },
-        { kind: 'report', report: { kind: 'table-resized', rows: state.size.rows, added, removed } },
-      ]
-    : [];
-  return { state: settled, effects, isChanged };
-}
-
-function readAgain(state: TableState, atMs: number): TableState {
-  return { ...state, readingSinceMs: null, isStale: false, nextReadAtMs: atMs };
+  if (!isChanged) return unchanged(state);
+  const { rows } = state.size;
+  const effects: CoordinatorEffect[] = [
+    { kind: 'publish-size', rows, added, removed },
+    { kind: 'report', report: { kind: 'table-resized', rows, added, removed } },
+  ];
+  return { ...unchanged(state), effects, isChanged };
 }
 
 function unchanged(state: TableState): TableStep {
-  return { state, effects: [], isChanged: false };
+  return { state, effects: [], isChanged: false, evidenceMs: null };
 }

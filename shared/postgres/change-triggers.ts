@@ -5,15 +5,19 @@ import { quoteName, quoteTable, slotExpression, type TableNames } from './table.
  *
  * Each statement appends its sum per slot to `scaler.table_change`; nothing is updated in place, so writers never wait for each
  * other. The functions run with their owner's rights on a fixed search path: who may write rows needs no right on schema
- * `scaler`. They notify in the writer's transaction, so Postgres sends one notification at its commit, however many statements.
+ * `scaler`. They send no NOTIFY: that takes a lock of the whole cluster at each commit, and forbids two-phase commit. The
+ * leader polls the table instead.
  *
  * A change of a definition needs a migration of its own number: without one, a coordinator of the former version would put
  * the former definition back at its next start.
  */
 
-export const CHANNEL = 'scaler_table';
-/** Stands in `slot` for "the table was truncated, count it anew". */
+/** Stands in `slot` for "the table was truncated, count it again". */
 export const TRUNCATED = -1;
+
+/** So many rows are recorded one by one: to sum up costs a single insert more than all else in its trigger. */
+const SINGLE_ROWS = 8;
+const INT_MAX = 2 ** 31 - 1;
 
 export interface TriggerDefinition {
   readonly name: string;
@@ -91,24 +95,31 @@ export function changeTriggers(names: TableNames): readonly TriggerDefinition[] 
 
 export function changeFunctions(names: TableNames, slots: number): readonly FunctionDefinition[] {
   const slot = (qualifier?: string) => `${slotExpression(names.id, slots, qualifier)}::int`;
+  const id = quoteName(names.id);
+  // A transition table is always read in the order of its rows, so the two statements have each row once. A count that
+  // does not fit into `delta` has the table counted again instead of failing the writer's statement.
   const sum = (rows: string, sign: string) => `
-    INSERT INTO scaler.table_change (slot, delta) SELECT ${slot()}, ${sign}count(*)::int FROM ${rows} GROUP BY 1;
-    IF FOUND THEN PERFORM pg_notify('${CHANNEL}', ''); END IF;`;
+    INSERT INTO scaler.table_change (slot, delta) SELECT ${slot()}, ${sign}1 FROM ${rows} LIMIT ${SINGLE_ROWS};
+    GET DIAGNOSTICS recorded = ROW_COUNT;
+    IF recorded = ${SINGLE_ROWS} THEN
+      INSERT INTO scaler.table_change (slot, delta)
+        SELECT CASE WHEN c.rows <= ${INT_MAX} THEN c.slot ELSE ${TRUNCATED} END, CASE WHEN c.rows <= ${INT_MAX} THEN ${sign}c.rows ELSE 0 END
+        FROM (SELECT ${slot()} AS slot, count(*) AS rows FROM (SELECT ${id} FROM ${rows} OFFSET ${SINGLE_ROWS}) r GROUP BY 1) c;
+    END IF;`;
   const bodies = {
     record_insert: sum('added', ''),
     record_delete: sum('removed', '-'),
     record_move: `
-    INSERT INTO scaler.table_change (slot, delta) VALUES (${slot('OLD')}, -1), (${slot('NEW')}, 1);
-    PERFORM pg_notify('${CHANNEL}', '');`,
+    INSERT INTO scaler.table_change (slot, delta) VALUES (${slot('OLD')}, -1), (${slot('NEW')}, 1);`,
     record_truncate: `
-    INSERT INTO scaler.table_change (slot, delta) VALUES (${TRUNCATED}, 0);
-    PERFORM pg_notify('${CHANNEL}', '');`,
+    INSERT INTO scaler.table_change (slot, delta) VALUES (${TRUNCATED}, 0);`,
   };
   return Object.entries(bodies).map(([name, body]) => ({
     name,
     parameters: '',
     returns: 'trigger',
-    body: `BEGIN${body}\n    RETURN NULL;\nEND`,
+    // The table's columns may have any names, those of variables too.
+    body: `#variable_conflict use_column\nDECLARE recorded bigint;\nBEGIN${body}\n    RETURN NULL;\nEND`,
     isDefiner: true,
   }));
 }

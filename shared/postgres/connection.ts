@@ -119,7 +119,7 @@ export class PostgresLink {
   }
 
   /**
-   * A connection for one purpose, beside the lanes: long statements, transactions, notifications. Ends with the link.
+   * A connection for one purpose, beside the lanes: long statements, transactions, polls. Ends with the link.
    * @throws {PostgresUnavailableError} when it cannot be opened.
    */
   async open({ statementTimeoutMs }: { readonly statementTimeoutMs: number }): Promise<Session> {

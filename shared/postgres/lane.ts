@@ -51,7 +51,8 @@ export class Lane {
       return this.#session;
     } catch (error) {
       const reason = `Postgres cannot be reached: ${describeFailure(error)}`;
-      const refusal = new PostgresUnavailableError(reason, { cause: error });
+      const isKnown = error instanceof PostgresUnavailableError;
+      const refusal = isKnown ? error : new PostgresUnavailableError(reason, { cause: error });
       this.#refusal = { atMs: performance.now(), error: refusal };
       throw refusal;
     }

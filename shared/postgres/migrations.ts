@@ -59,6 +59,8 @@ const SLOT_SETTINGS = WORK_SETTINGS.replace('fillfactor = 50', 'fillfactor = 25'
 const CHANGE_SETTINGS =
   'autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_insert_threshold = -1, vacuum_truncate = false';
 
+const CHANGE_INDEX = 'table_change_xid';
+
 export const MIGRATIONS: readonly Migration[] = [
   { number: 1, name: 'bookkeeping', isTransactional: true, isOfTable: false, run: makeBookkeeping },
   { number: 2, name: 'work table', isTransactional: true, isOfTable: true, isIntact: hasTable, run: makeTable },
@@ -80,6 +82,15 @@ export const MIGRATIONS: readonly Migration[] = [
     isOfTable: false,
     isIntact: hasIdentity,
     run: setIdentity,
+  },
+  // Databases of the first version have functions that notify: replacing those, too, is part of it.
+  {
+    number: 7,
+    name: 'changes without NOTIFY',
+    isTransactional: true,
+    isOfTable: false,
+    isIntact: hasChangeIndex,
+    run: makeChangeIndex,
   },
 ];
 
@@ -150,6 +161,26 @@ async function hasIdentity({ session }: MigrationContext): Promise<boolean> {
   const { rows } = await session.query({
     text: `SELECT 1 FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
       WHERE s.nspname = 'scaler' AND c.relname = 'table_change' AND c.relreplident = 'f'`,
+  });
+  return rows.length === 1;
+}
+
+/**
+ * The leader polls for changes, so each poll must find the new ones quickly, also where an old snapshot keeps vacuum from
+ * removing those that were pruned. The index is made while writers wait; what there is to index is little.
+ */
+async function makeChangeIndex(context: MigrationContext): Promise<void> {
+  await context.session.query({ text: `DROP INDEX IF EXISTS scaler.${CHANGE_INDEX}` });
+  await context.session.query({ text: `CREATE INDEX ${CHANGE_INDEX} ON scaler.table_change (xid)` });
+  await replaceFunctions(context);
+}
+
+async function hasChangeIndex({ session }: MigrationContext): Promise<boolean> {
+  const { rows } = await session.query({
+    text: `SELECT 1 FROM pg_index x JOIN pg_class n ON n.oid = x.indexrelid JOIN pg_class c ON c.oid = x.indrelid
+      JOIN pg_namespace s ON s.oid = c.relnamespace
+      WHERE s.nspname = 'scaler' AND c.relname = 'table_change' AND n.relname = $1 AND x.indisvalid`,
+    values: [CHANGE_INDEX],
   });
   return rows.length === 1;
 }

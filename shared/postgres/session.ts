@@ -128,10 +128,6 @@ export class Session {
     }
   }
 
-  onNotification(listener: () => void): void {
-    this.#client.on('notification', () => listener());
-  }
-
   /** Idempotent, never rejects, takes half a second at most. A statement under way is cut off. */
   async end(): Promise<void> {
     this.#isOver = true;

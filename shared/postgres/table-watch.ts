@@ -1,9 +1,11 @@
+import { randomUUID } from 'node:crypto';
 import type { QueryResultRow } from 'pg';
 import type { Adoption } from './adoption.ts';
 import { TRUNCATED } from './change-triggers.ts';
 import type { PostgresLink } from './connection.ts';
+import { Lane } from './lane.ts';
+import type { Session } from './session.ts';
 import { quoteTable, slotExpression, type TableNames } from './table.ts';
-import { listenToTable } from './table-listener.ts';
 
 export interface TableCount {
   /** Rows per slot. */
@@ -11,6 +13,7 @@ export interface TableCount {
   readonly rows: number;
   /** The Postgres snapshot that was counted in, as text: changes that it does not see are still to be added. */
   readonly at: string;
+  readonly connection: string;
 }
 
 export interface TableDelta {
@@ -21,52 +24,93 @@ export interface TableDelta {
   readonly at: string;
   /** The table was truncated: the deltas say nothing, count again. */
   readonly recount: boolean;
+  /**
+   * Names the connection. Another one than the count's may be to another server, after a failover: its transactions say
+   * nothing about the count's.
+   */
+  readonly connection: string;
 }
 
-const LANE = 'table';
 /** Sums of int8 are numeric, and could be too large for an int8: then a number that JavaScript holds exactly will do. */
 const MOST = Number.MAX_SAFE_INTEGER;
 /** Counting reads the whole table. */
 const COUNT_LIMIT_MS = 300_000;
+/** A connection that lies dead in the network is noticed after this long. */
+const STATEMENT_LIMIT_MS = 4_000;
+
+/** The connection's name, in the server's session, where a statement can compare it with the one it was meant for. */
+const CONNECTION = "current_setting('scaler.connection', true)";
+
+/**
+ * Polls and prunes must not depend on how much of `scaler.table_change` is dead: while an old snapshot is held somewhere, no
+ * vacuum removes what was pruned. So they find rows by the index on `xid`, whatever the planner makes of the statistics.
+ * A prune that a crash undoes is done again.
+ */
+const SETTINGS = 'SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan; SET synchronous_commit = off';
 
 /**
  * What is committed when a snapshot is taken is in it, and nothing else is. So a count, and the changes whose transactions
  * that count's snapshot does not see, together miss nothing and have nothing twice, whenever a writer began or committed.
  *
+ * Not seen by a snapshot: transactions from its `xmax` on, and those in progress in it. Of the latter, only what has ended
+ * since is looked for: a long transaction's own changes are not read again and again while it is open.
+ *
  * A change whose transaction number lies ahead of the server's own was brought along by a dump: it never counts.
  */
 const CHANGES_TEXT = `
-SELECT pg_current_snapshot()::text AS at, coalesce(c.slots, '{}') AS slots, coalesce(c.deltas, '{}') AS deltas,
+SELECT ${CONNECTION} AS connection, pg_current_snapshot()::text AS at, coalesce(c.slots, '{}') AS slots, coalesce(c.deltas, '{}') AS deltas,
   coalesce(c.added, 0) AS added, coalesce(c.removed, 0) AS removed, coalesce(c.recount, false) AS recount
 FROM (
   SELECT array_agg(slot) FILTER (WHERE slot <> ${TRUNCATED}) AS slots, array_agg(delta) FILTER (WHERE slot <> ${TRUNCATED}) AS deltas,
     least(coalesce(sum(added), 0), ${MOST})::bigint AS added, least(coalesce(sum(removed), 0), ${MOST})::bigint AS removed, bool_or(slot = ${TRUNCATED}) AS recount
   FROM (
-    SELECT slot, sum(delta) AS delta, sum(greatest(delta, 0)) AS added, sum(greatest(-delta, 0)) AS removed
-    FROM scaler.table_change
-    WHERE NOT pg_visible_in_snapshot(xid, $1::pg_snapshot) AND xid < pg_snapshot_xmax(pg_current_snapshot())
+    SELECT slot, sum(delta) AS delta, sum(greatest(delta, 0)) AS added, sum(greatest(-delta::bigint, 0)) AS removed
+    FROM (
+      SELECT slot, delta FROM scaler.table_change
+      WHERE xid >= pg_snapshot_xmax($1::pg_snapshot) AND xid < pg_snapshot_xmax(pg_current_snapshot())
+      UNION ALL
+      SELECT slot, delta FROM scaler.table_change WHERE xid = ANY (ARRAY(
+        SELECT x FROM pg_snapshot_xip($1::pg_snapshot) AS x WHERE pg_visible_in_snapshot(x, pg_current_snapshot())))
+    ) unseen
     GROUP BY slot
   ) s
 ) c`;
 
-/** Within a statement's time limit, also after a long time without pruning. */
-const PRUNE_BATCH = 100_000;
+/** Keeps the connection free for the next poll: a few milliseconds. */
+const PRUNE_BATCH = 5_000;
+/** Sees nothing: the first transaction number is 3. */
+const BEFORE_ALL = '3:3:';
 
+const MAY_PRUNE = `(SELECT epoch FROM scaler.adoption) = $3::bigint AND ${CONNECTION} = $4`;
+
+/** Visible in the snapshot $2 and not in $1, or brought along by a dump. */
 const PRUNE_TEXT = `
 DELETE FROM scaler.table_change WHERE ctid = ANY (ARRAY(
+  SELECT ctid FROM (
+    SELECT ctid, xid FROM scaler.table_change
+    WHERE xid >= pg_snapshot_xmax($1::pg_snapshot) AND xid < pg_snapshot_xmax($2::pg_snapshot)
+    UNION ALL
+    SELECT ctid, xid FROM scaler.table_change WHERE xid = ANY (ARRAY(SELECT x FROM pg_snapshot_xip($1::pg_snapshot) AS x))
+  ) c
+  WHERE pg_visible_in_snapshot(xid, $2::pg_snapshot) AND ${MAY_PRUNE}
+  UNION ALL
   SELECT ctid FROM scaler.table_change
-  WHERE (pg_visible_in_snapshot(xid, $1::pg_snapshot) OR xid >= pg_snapshot_xmax(pg_current_snapshot()))
-    AND (SELECT epoch FROM scaler.adoption) = $2::bigint
+  WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()) AND ${MAY_PRUNE}
   LIMIT ${PRUNE_BATCH}))`;
 
-/** How many rows has each slot? All calls reject as `PostgresLink.query` does, and may be repeated at will. */
+/**
+ * How many rows has each slot? All calls reject as `PostgresLink.query` does, and may be repeated at will. Polls and prunes
+ * go one after the other over a connection of their own, opened on first use; counts have their own, too.
+ */
 export class TableWatch {
   readonly #link: PostgresLink;
+  readonly #lane: Lane;
   readonly #slots: number;
   readonly #countText: string;
 
   constructor(link: PostgresLink, names: TableNames, adoption: Adoption) {
     this.#link = link;
+    this.#lane = new Lane(() => openNamed(link));
     this.#slots = adoption.slots;
     this.#countText = `SELECT pg_current_snapshot()::text AS at, coalesce(array_agg(slot), '{}') AS slots,
       coalesce(array_agg(rows), '{}') AS counts
@@ -75,45 +119,56 @@ export class TableWatch {
 
   /** The exact count. One statement, so it and `at` are of the same snapshot; at most five minutes. */
   async count(): Promise<TableCount> {
+    // Before the count: where the polls' connection is another one afterwards, the count may be another server's.
+    const named = await this.#lane.query<{ connection: string }>({ text: `SELECT ${CONNECTION} AS connection` });
+    const { connection } = named.rows[0]!;
     const session = await this.#link.open({ statementTimeoutMs: COUNT_LIMIT_MS });
     try {
       type Row = { at: string; slots: number[]; counts: number[] };
       const { at, slots, counts } = (await session.query<Row>({ text: this.#countText })).rows[0]!;
       const weights = new Float64Array(this.#slots);
       for (const [index, slot] of slots.entries()) weights[slot] = counts[index]!;
-      return { weights, rows: counts.reduce((sum, count) => sum + count, 0), at };
+      return { weights, rows: counts.reduce((sum, count) => sum + count, 0), at, connection };
     } finally {
       await session.end();
     }
   }
 
-  /** What was committed after the snapshot `at`. */
+  /** What was committed after the snapshot `at`. Takes as long as there is to read, however much was pruned before. */
   async changesSince(at: string): Promise<TableDelta> {
     type Row = { slots: number[]; deltas: number[] } & Omit<TableDelta, 'deltas'> & QueryResultRow;
     const statement = { name: 'table-changes', text: CHANGES_TEXT, values: [at] };
-    const { slots, deltas, ...rest } = (await this.#link.query<Row>(LANE, statement)).rows[0]!;
+    const { slots, deltas, ...rest } = (await this.#lane.query<Row>(statement)).rows[0]!;
     const net = slots.map((slot, index) => ({ slot, delta: deltas[index]! })).filter(({ delta }) => delta !== 0);
     return { ...rest, deltas: net };
   }
 
   /**
-   * Deletes the changes that the snapshot `at` sees, as long as `epoch` is the last one drawn: a former leader must not
-   * delete what its successor has not counted. @returns how many.
+   * Deletes a batch of the changes that the snapshot `at` sees and `after` does not (null: whatever `at` sees). Only over the
+   * connection of that name, and as long as `epoch` is the last one drawn: neither another server's changes nor those that a
+   * later leader has not counted may be deleted.
+   * @returns how many, and whether that was all there were.
    */
-  async prune(args: { readonly at: string; readonly epoch: number }): Promise<number> {
-    const statement = { name: 'table-prune', text: PRUNE_TEXT, values: [args.at, args.epoch] };
-    for (let pruned = 0; ; ) {
-      const { rowCount } = await this.#link.query(LANE, statement);
-      pruned += rowCount ?? 0;
-      if ((rowCount ?? 0) < PRUNE_BATCH) return pruned;
-    }
+  async prune(args: {
+    readonly after: string | null;
+    readonly at: string;
+    readonly epoch: number;
+    readonly connection: string;
+  }): Promise<{ readonly pruned: number; readonly isAll: boolean }> {
+    const values = [args.after ?? BEFORE_ALL, args.at, args.epoch, args.connection];
+    const { rowCount } = await this.#lane.query({ name: 'table-prune', text: PRUNE_TEXT, values });
+    const pruned = rowCount ?? 0;
+    return { pruned, isAll: pruned < PRUNE_BATCH };
   }
+}
 
-  /**
-   * Calls `onNotify` after each commit that changed the number of rows. Resolves once it listens; reconnects by itself,
-   * for ever, and calls `onLost` each time: what happened meanwhile is unknown then, count anew.
-   */
-  async listen(onNotify: () => void, onLost: () => void): Promise<() => Promise<void>> {
-    return listenToTable(this.#link, { onNotify, onLost });
+async function openNamed(link: PostgresLink): Promise<Session> {
+  const session = await link.open({ statementTimeoutMs: STATEMENT_LIMIT_MS });
+  try {
+    await session.query({ text: `${SETTINGS}; SET scaler.connection = '${randomUUID()}'` });
+    return session;
+  } catch (error) {
+    await session.end();
+    throw error;
   }
 }

@@ -501,9 +501,9 @@ describe('a role without rights', () => {
     const fence = new Fence(own, NAMES, { slots: 16 });
     const watch = new TableWatch(own, NAMES, { slots: 16 });
     const epoch = await fence.drawEpoch(3);
-    const { at } = await watch.count();
+    const { at, connection } = await watch.count();
     await watch.changesSince(at);
-    await watch.prune({ at, epoch });
+    await watch.prune({ after: null, at, epoch, connection });
     await fence.newest();
     await fence.owners();
   });

@@ -117,6 +117,10 @@ describe('a database that is adopted already', () => {
       MIGRATIONS.map(({ number }) => number),
     );
     assert.deepEqual(await readAdoption(link, NAMES), { slots: 16 });
+    assert.deepEqual(
+      await column("SELECT proname FROM pg_proc WHERE prosrc ILIKE '%notify%' AND proname ~ '^record_'"),
+      [],
+    );
     assert.equal((await fence.tick({ worker: 'a', tick: 7, slots })).rows, 0);
     assert.equal((await fence.tick({ worker: 'a', tick: 8, slots })).rows, 100);
     assert.equal(await fence.lastEpoch(), epoch);

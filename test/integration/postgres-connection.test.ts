@@ -6,7 +6,6 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { connectPostgres, type PostgresLink, PostgresRefusedError } from '../../shared/postgres/connection.ts';
-import { listenToTable } from '../../shared/postgres/table-listener.ts';
 import { type LocalPostgres, recordingLog, startAgain, startServer } from '../support/postgres-server.ts';
 
 const PASSWORD = 'very-secret-word';
@@ -327,31 +326,6 @@ describe('lanes', () => {
     const tookMs = performance.now() - sentAtMs;
     assert.ok(tookMs >= 1_499, `${tookMs} ms: a second for the server, half a second for its word to come`);
     await session.ended;
-    await link.close();
-    proxy.stop();
-  });
-
-  test('a listener whose connection lies dead in the network notices within seconds', async () => {
-    const proxy = await startProxy(server.port);
-    const link = await connect(url({ port: proxy.port }));
-    const heard = { notified: 0, lost: 0 };
-    const stop = await listenToTable(link, {
-      onNotify: () => {
-        heard.notified += 1;
-      },
-      onLost: () => {
-        heard.lost += 1;
-      },
-    });
-    await admin.query('NOTIFY scaler_table');
-    await until('the notification', () => heard.notified === 1);
-    proxy.freeze();
-    await delay(50);
-    proxy.thawForNew();
-    await until('the new connection', () => heard.lost === 1);
-    await admin.query('NOTIFY scaler_table');
-    await until('the second notification', () => heard.notified === 2);
-    await stop();
     await link.close();
     proxy.stop();
   });

@@ -70,8 +70,10 @@ async function exercise(): Promise<void> {
   await admin.query('UPDATE scaler.slot SET last_tick = extract(epoch FROM now())::bigint + 60');
   assert.equal(await fence.rebase({ worker: 'a', slots: SLOTS }), 16);
   await removeRows(link, NAMES, 100);
-  const { at } = await watch.changesSince(since);
-  assert.ok((await watch.prune({ at, epoch })) > 0);
+  const { at, connection } = await watch.changesSince(since);
+  const prune = () => watch.prune({ after: null, at, epoch, connection });
+  assert.ok((await prune()).pruned > 0);
+  while (!(await prune()).isAll);
   assert.equal(await changes(), 0);
 }
 
@@ -173,8 +175,9 @@ test('a failing prune is logged once, counted each time, and logged again after 
   const explain = async (error: unknown) => error;
   const outside = { table, report, explain } as unknown as Parameters<typeof performCoordinator>[1];
   const perform = performCoordinator(makeCoordinatorConfig(), outside);
-  const { at } = await table.count();
-  const prune = async () => assert.equal(await perform({ kind: 'prune-changes', at, epoch: 0 }), null);
+  const { at, connection } = await table.count();
+  const effect = { kind: 'prune-changes', after: null, at, epoch: 0, connection } as const;
+  const prune = async () => assert.equal((await perform(effect))?.kind, 'table-pruned');
   const failures = async () => (await metrics.pruneFailures.get()).values[0]?.value;
   for (const round of [1, 2]) {
     await admin.query('ALTER TABLE scaler.table_change REPLICA IDENTITY NOTHING');

@@ -7,7 +7,7 @@ import { connectPostgres, type PostgresLink } from '../../shared/postgres/connec
 import { Fence } from '../../shared/postgres/fence.ts';
 import { addRows, removeRows } from '../../shared/postgres/rows.ts';
 import { parseTableNames } from '../../shared/postgres/table.ts';
-import { TableWatch } from '../../shared/postgres/table-watch.ts';
+import { type TableCount, TableWatch } from '../../shared/postgres/table-watch.ts';
 import { freshDatabase, recordingLog, sharedPostgres, type TestDatabase } from '../support/postgres-server.ts';
 
 const NAMES = parseTableNames({
@@ -60,16 +60,18 @@ class Tally {
   weights: Float64Array;
   rows: number;
   at: string;
+  readonly connection: string;
 
-  constructor(count: { weights: Float64Array; rows: number; at: string }) {
+  constructor(count: TableCount) {
     this.weights = count.weights;
     this.rows = count.rows;
     this.at = count.at;
+    this.connection = count.connection;
   }
 
   async follow(): Promise<void> {
     const change = await watch.changesSince(this.at);
-    assert.equal(change.recount, false);
+    assert.deepEqual([change.recount, change.connection], [false, this.connection]);
     for (const { slot, delta } of change.deltas) this.weights[slot] = this.weights[slot]! + delta;
     this.rows += change.added - change.removed;
     this.at = change.at;
@@ -84,10 +86,11 @@ async function assertExact(tally: Tally): Promise<void> {
 
 describe('counting', () => {
   test('an empty table has no rows and no changes', async () => {
-    const { weights, rows, at } = await watch.count();
+    const { weights, rows, at, connection } = await watch.count();
     assert.deepEqual({ weights, rows }, { weights: new Float64Array(SLOTS), rows: 0 });
-    const { at: later, ...change } = await watch.changesSince(at);
+    const { at: later, connection: laterConnection, ...change } = await watch.changesSince(at);
     assert.deepEqual(change, { deltas: [], added: 0, removed: 0, recount: false });
+    assert.equal(laterConnection, connection);
     assert.match(later, /^\d+:\d+:/);
   });
 
@@ -137,6 +140,38 @@ describe('counting', () => {
     await assertExact(tally);
   });
 
+  test('a statement of many rows is summed up by slot, one of few is not, and both are exact', async () => {
+    for (const count of [1, 7, 8, 9, 16, 2_000]) {
+      await admin.query('DELETE FROM work_items');
+      const tally = new Tally(await watch.count());
+      await admin.query('DELETE FROM scaler.table_change');
+      await admin.query(insertSome(count));
+      const recorded = (await admin.query('SELECT 1 FROM scaler.table_change')).rows.length;
+      assert.ok(recorded <= Math.min(count, 8 + SLOTS), `${recorded} for ${count}`);
+      await tally.follow();
+      await assertExact(tally);
+      await admin.query('DELETE FROM work_items');
+      await tally.follow();
+      assert.equal(tally.rows, 0);
+      await assertExact(tally);
+    }
+  });
+
+  test('sums beyond the range of an integer are read', async () => {
+    const { at } = await watch.count();
+    await admin.query(`INSERT INTO scaler.table_change (slot, delta)
+      SELECT 3, delta FROM (VALUES (2147483647), (2147483647), (-2147483648)) d (delta)`);
+    const { deltas, added, removed } = await watch.changesSince(at);
+    assert.deepEqual(
+      { deltas, added, removed },
+      {
+        deltas: [{ slot: 3, delta: 2 ** 31 - 2 }],
+        added: 2 ** 32 - 2,
+        removed: 2 ** 31,
+      },
+    );
+  });
+
   test('a table that was truncated is to be counted anew', async () => {
     await addRows(link, NAMES, 100);
     const { at } = await watch.count();
@@ -148,6 +183,49 @@ describe('counting', () => {
     await tally.follow();
     await assertExact(tally);
   });
+});
+
+describe('what is dead in scaler.table_change', () => {
+  test('is not read by polls and prunes, also where an old snapshot keeps it from being removed', async () => {
+    const epoch = await fence.drawEpoch(0);
+    const holder = await openClient();
+    await holder.query('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1');
+    await admin.query('INSERT INTO scaler.table_change (slot, delta) SELECT 1, 0 FROM generate_series(1, 20000)');
+    await admin.query('DELETE FROM scaler.table_change');
+    const tally = new Tally(await watch.count());
+    let pruned = tally.at;
+    const before = await readScans();
+    const changes = 25;
+    for (let round = 0; round < changes; round += 1) {
+      await addRows(link, NAMES, 1);
+      await tally.follow();
+      await watch.prune({ after: pruned, at: tally.at, epoch, connection: tally.connection });
+      pruned = tally.at;
+    }
+    const until = performance.now() + 20_000;
+    for (;;) {
+      // Each backend reports what it did a second later, with its next statement.
+      await watch.changesSince(tally.at);
+      const { entries, scans } = await readScans();
+      if (scans - before.scans >= 2 * changes) {
+        assert.ok(entries - before.entries < 1_000, `${entries - before.entries} entries read`);
+        break;
+      }
+      assert.ok(performance.now() < until, `${scans} scans reported`);
+      await delay(100);
+    }
+    await holder.query('COMMIT');
+    await holder.end();
+    await assertExact(tally);
+  });
+
+  /** Of all backends, as far as they have reported them: counts of scans, and of index entries read. */
+  async function readScans() {
+    const { rows } = await admin.query<Record<'scans' | 'entries', string>>(
+      "SELECT idx_scan AS scans, idx_tup_read AS entries FROM pg_stat_user_indexes WHERE indexrelname = 'table_change_xid'",
+    );
+    return { scans: Number(rows[0]?.scans), entries: Number(rows[0]?.entries) };
+  }
 });
 
 describe('transactions around the count', () => {
@@ -178,22 +256,33 @@ describe('transactions around the count', () => {
     const tally = new Tally(await watch.count());
     await writer.query('COMMIT');
     await writer.end();
-    assert.ok((await watch.prune({ at: tally.at, epoch })) > 0);
-    assert.equal(await watch.prune({ at: tally.at, epoch }), 0);
+    const prune = { after: null, at: tally.at, epoch, connection: tally.connection };
+    assert.ok((await watch.prune(prune)).pruned > 0);
+    assert.deepEqual(await watch.prune(prune), { pruned: 0, isAll: true });
     await tally.follow();
     assert.equal(tally.rows, 35);
     await fence.drawEpoch(0);
-    assert.equal(await watch.prune({ at: tally.at, epoch }), 0);
+    assert.equal((await watch.prune({ ...prune, at: tally.at })).pruned, 0);
     await tally.follow();
     await assertExact(tally);
   });
 
+  test('changes are pruned over the connection only that they were polled over', async () => {
+    const epoch = await fence.drawEpoch(0);
+    await addRows(link, NAMES, 10);
+    const { at, connection } = await watch.count();
+    assert.equal((await watch.prune({ after: null, at, epoch, connection: 'another' })).pruned, 0);
+    const other = new TableWatch(link, NAMES, { slots: SLOTS });
+    assert.notEqual((await other.count()).connection, connection);
+    assert.ok((await watch.prune({ after: null, at, epoch, connection })).pruned > 0);
+  });
+
   test('changes that a dump brought from another server are never counted, and pruned', async () => {
     const epoch = await fence.drawEpoch(0);
-    const { at } = await watch.count();
+    const { at, connection } = await watch.count();
     await admin.query("INSERT INTO scaler.table_change (slot, delta, xid) VALUES (3, 7, '900000000000000')");
     assert.deepEqual((await watch.changesSince(at)).deltas, []);
-    assert.equal(await watch.prune({ at, epoch }), 1);
+    assert.equal((await watch.prune({ after: at, at, epoch, connection })).pruned, 1);
   });
 
   test('random writers, with pruning in between, add up to the exact count', async () => {
@@ -215,68 +304,19 @@ describe('transactions around the count', () => {
       await writer.end();
     });
     let follows = 0;
+    let pruned: string | null = null;
     while (!isOver()) {
       await tally.follow();
       follows += 1;
-      if (follows % 7 === 0) await watch.prune({ at: tally.at, epoch });
+      if (follows % 7 !== 0) continue;
+      const { at, connection } = tally;
+      if ((await watch.prune({ after: pruned, at, epoch, connection })).isAll) pruned = at;
     }
     await Promise.all(writers);
     await tally.follow();
     assert.ok(follows > 20 && tally.rows > 0, `${follows} reads, ${tally.rows} rows`);
     await assertExact(tally);
-  });
-});
-
-describe('listening', () => {
-  async function until(what: string, condition: () => boolean): Promise<void> {
-    const deadlineMs = performance.now() + 10_000;
-    while (!condition()) {
-      assert.ok(performance.now() < deadlineMs, `waited in vain for ${what}`);
-      await delay(5);
-    }
-  }
-
-  test('hears of each commit that changed the number of rows, and of none that did not', async () => {
-    const heard = { notified: 0, lost: 0 };
-    const stop = await watch.listen(
-      () => (heard.notified += 1),
-      () => (heard.lost += 1),
-    );
-    try {
-      await admin.query('UPDATE work_items SET value = 1; DELETE FROM work_items');
-      await admin.query(`BEGIN; ${insertSome(3)}; ${insertSome(3)}; COMMIT`);
-      await until('the insert', () => heard.notified >= 1);
-      await admin.query(deleteSome(1));
-      await until('the delete', () => heard.notified >= 2);
-      await admin.query('UPDATE work_items SET id = gen_random_uuid()');
-      await until('the move', () => heard.notified >= 3);
-      await admin.query('TRUNCATE work_items');
-      await until('the truncation', () => heard.notified >= 4);
-      assert.deepEqual(heard, { notified: 4, lost: 0 });
-    } finally {
-      await stop();
-    }
-  });
-
-  test('reconnects when its connection is cut, says so, and hears on', async () => {
-    const heard = { notified: 0, lost: 0 };
-    const stop = await watch.listen(
-      () => (heard.notified += 1),
-      () => (heard.lost += 1),
-    );
-    try {
-      for (const round of [1, 2]) {
-        await admin.query(
-          "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query IN ('LISTEN scaler_table', 'SELECT 1')",
-        );
-        await until('the reconnection', () => heard.lost === round);
-        await admin.query(insertSome(1));
-        await until('the insert', () => heard.notified === round);
-      }
-    } finally {
-      await stop();
-    }
-    await admin.query(insertSome(1));
-    assert.equal(heard.notified, 2);
+    await watch.prune({ after: pruned, at: tally.at, epoch, connection: tally.connection });
+    assert.equal((await admin.query('SELECT 1 FROM scaler.table_change')).rows.length, 0, 'nothing is left unpruned');
   });
 });

@@ -92,6 +92,11 @@ export function performCoordinatorEffect(world: World, node: CoordinatorNode, ef
       world.recoveries.push(effect.recovery);
       return;
     case 'prune-changes':
+      return askPostgres(world, node, {
+        apply: () => 'all' as const,
+        answer: (outcome) => ({ kind: 'table-pruned', at: effect.at, outcome }),
+        failed: { kind: 'table-pruned', at: effect.at, outcome: 'failed' },
+      });
     case 'publish-size':
       return;
     case 'report':

@@ -175,14 +175,15 @@ export class FakePostgres {
 
   count() {
     const weights = this.weights.slice();
-    return { weights, rows: weights.reduce((sum, weight) => sum + weight, 0), at: String(this.#changes.length) };
+    const rows = weights.reduce((sum, weight) => sum + weight, 0);
+    return { weights, rows, at: String(this.#changes.length), connection: 'only' };
   }
 
   changesSince(at: string) {
     const deltas = this.#changes.slice(Number(at));
     const added = deltas.reduce((sum, { delta }) => sum + Math.max(0, delta), 0);
     const removed = deltas.reduce((sum, { delta }) => sum + Math.max(0, -delta), 0);
-    return { deltas, added, removed, at: String(this.#changes.length), recount: false };
+    return { deltas, added, removed, at: String(this.#changes.length), recount: false, connection: 'only' };
   }
 
   #row(slot: number): SlotRow {

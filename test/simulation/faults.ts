@@ -177,7 +177,6 @@ const FAULTS: readonly Fault[] = [
       for (let change = 0; change < changes; change += 1) {
         world.postgres.changeRows(world.random.between(0, world.slots - 1), world.random.pick([1, 1, 1, -1]));
       }
-      world.broadcast(world.coordinators, { kind: 'table-notified' });
       return null;
     },
   },

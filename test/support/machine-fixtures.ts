@@ -97,8 +97,9 @@ export function makeTickResult(result: Partial<TickResult> = {}): TickResult {
   };
 }
 
-export function makeTable(weights: readonly number[], at = 'seen-1'): TableSize {
-  return { weights: Float64Array.from(weights), rows: weights.reduce((sum, weight) => sum + weight, 0), at };
+export function makeTable(weights: readonly number[], at = 'seen-1', connection = 'first'): TableSize {
+  const rows = weights.reduce((sum, weight) => sum + weight, 0);
+  return { weights: Float64Array.from(weights), rows, at, connection };
 }
 
 /** One row in each of eight slots, the given workers alive, and nothing published yet. */

@@ -123,7 +123,7 @@ describe('coordinator: taking office', () => {
     const machine = holder();
     const before = machine.state;
     machine.at(3, { kind: 'worker-heard', value: makeLiveness('a') });
-    machine.at(3, { kind: 'table-notified' });
+    machine.at(3, { kind: 'table-changed', since: 'seen-1', change: null });
     machine.at(3, { kind: 'snapshot-refused', order: { epoch: 4, version: 7 }, reason: 'late' });
     assert.deepEqual([machine.effects, machine.state], [[], before]);
   });
@@ -154,14 +154,20 @@ describe('coordinator: taking office', () => {
     const snapshot = publishedBy(machine);
     assert.deepEqual(decodeSnapshot(encodeSnapshot(snapshot), { slots: 8 }), { ok: true, snapshot });
     machine.at(40, { kind: 'snapshot-published', sequence: 1, order: orderOf(snapshot) });
-    for (const delta of [-9, Number.MAX_SAFE_INTEGER]) {
-      machine.at(50, { kind: 'table-notified' });
-      const change = { deltas: [{ slot: 0, delta }], added: 0, removed: 9, at: 'seen-2', recount: false };
-      machine.at(51, { kind: 'table-changed', since: machine.state.term?.table.size.at ?? '', change });
-      machine.at(52, { kind: 'table-counted', table: null });
-    }
-    machine.at(60, { kind: 'worker-heard', value: makeLiveness('c') });
-    machine.at(90, { kind: 'wake' });
+    const report = (nowMs: number, delta: number) => {
+      const found = { deltas: [{ slot: 0, delta }], added: 0, removed: 9, at: 'seen-1' };
+      machine.at(nowMs, {
+        kind: 'table-changed',
+        since: 'seen-1',
+        change: { ...found, recount: false, connection: 'first' },
+      });
+    };
+    report(51, -9);
+    assert.deepEqual(machine.all('count-table'), [{ kind: 'count-table' }]);
+    machine.at(52, { kind: 'table-counted', table: null });
+    machine.at(350, { kind: 'wake' });
+    assert.deepEqual(machine.all('read-changes'), [{ kind: 'read-changes', since: 'seen-1' }]);
+    report(351, Number.MAX_SAFE_INTEGER);
     const next = publishedBy(machine);
     assert.deepEqual(decodeSnapshot(encodeSnapshot(next), { slots: 8 }), { ok: true, snapshot: next });
   });
@@ -442,7 +448,8 @@ describe('coordinator: a term', () => {
     machine.at(100, { kind: 'office-ready', attempt: 1, office: makeOffice(STORED) });
     assert.equal(machine.state.term?.membership.blindUntilMs, 2_100);
     const nobody = { kind: 'worker-probed', worker: 'b', answer: { kind: 'no-responders' } } as const;
-    assert.deepEqual(machine.at(120, nobody), []);
+    machine.at(120, nobody);
+    assert.deepEqual(machine.all('probe-worker'), []);
     machine.at(150, { kind: 'worker-heard', value: makeLiveness('b', { tick: 101 }) });
     machine.at(160, nobody);
     assert.equal(machine.all('probe-worker').length, 1, 'heard since, and gone: that is no effect of an outage');
@@ -505,18 +512,18 @@ describe('coordinator: how long a disruption took', () => {
     assert.deepEqual(recentRecoveries(machine.state)?.at(-1), recovery);
   });
 
-  it('rows that came: from the notification on', () => {
+  it('rows that came: from the poll that found them on', () => {
     const machine = settled();
-    machine.at(100, { kind: 'table-notified' });
+    machine.at(100, { kind: 'wake' });
     const [read] = machine.all('read-changes');
-    const change = { deltas: [{ slot: 0, delta: 4 }], added: 4, removed: 0, at: 'seen-2', recount: false };
+    const found = { deltas: [{ slot: 0, delta: 4 }], added: 4, removed: 0, at: 'seen-2' };
+    const change = { ...found, recount: false, connection: 'first' };
     machine.at(104, { kind: 'table-changed', since: read?.since ?? '', change });
-    machine.at(124, { kind: 'wake' });
     const snapshot = publishedBy(machine);
     machine.at(127, { kind: 'snapshot-published', sequence: 32, order: orderOf(snapshot) });
     for (const { id } of snapshot.workers) machine.at(135, applied(id, snapshot));
     const recovery = recentRecoveries(machine.state)?.at(-1);
-    assert.deepEqual([recovery?.cause.kind, recovery?.phases.evidenceToDecided], ['table-resized', 24]);
+    assert.deepEqual([recovery?.cause.kind, recovery?.phases.evidenceToDecided], ['table-resized', 4]);
   });
 
   it('a leader that is gone: from its absence to the announcement, which gives nobody anything', () => {

@@ -192,7 +192,7 @@ describe('planner: growth hysteresis', () => {
     assert.equal(noteResize(state, many, 0), state);
     const uneven = Float64Array.from([3, 1, 1, 1, 1, 1, 1, 1]);
     const noted = noteResize(state, uneven, 0);
-    assert.deepEqual([noted.causes, planAtMs(noted, { isUnsettled: false })], [[{ kind: 'table-resized' }], 5]);
+    assert.deepEqual([noted.causes, planAtMs(noted, { isUnsettled: false })], [[{ kind: 'table-resized' }], 0]);
     assert.equal(noteResize(noted, uneven, 5), noted, 'noted once');
     const snapshot = publishingOf(advancePlanner(noted, context(20, ['a', 'b'], uneven)).state);
     assert.deepEqual(snapshot.cause, { kind: 'table-resized' });

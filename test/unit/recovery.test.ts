@@ -9,9 +9,7 @@ import {
   noteDecision,
   noteLeaderLoss,
   noteMember,
-  noteNotification,
   noteSuspicions,
-  noteTableRead,
   type RecoveryState,
   receiveApplied,
   recoveryWakeAtMs,
@@ -212,17 +210,6 @@ describe('recovery: when the evidence came', () => {
     const second = noteCauses(first, { before: 1, after: 2, evidenceMs: 110 });
     assert.deepEqual([first.evidenceMs, second.evidenceMs], [100, 100]);
     assert.equal(noteCauses(second, { before: 2, after: 0, evidenceMs: null }).evidenceMs, null);
-  });
-
-  it('rows are dated by the first notification that the read follows', () => {
-    const at = (state: RecoveryState, nowMs: number, isReading = false) =>
-      noteNotification(state, { isReading, nowMs });
-    const notified = at(at(NO_RECOVERY, 10), 12);
-    assert.equal(notified.notifiedMs, 10);
-    const during = at(at(notified, 14, true), 15, true);
-    assert.equal(during.notifiedMs, 10);
-    const read = noteTableRead(during);
-    assert.deepEqual([read.notifiedMs, noteTableRead(read).notifiedMs], [14, null]);
   });
 
   it('a leader is known to be gone by a probe without responders or by its key gone, until it is seen again', () => {
