@@ -34,11 +34,6 @@ describe('a message to a coordinator’s watch that JetStream did not send', { t
       await liveness.watch((change) => {
         if (change.kind === 'stored') stored.push(change.value.id);
       });
-      // Without permissions, so that the inbox is found: the guard of the client alone must do.
-      const manager = await rogue.connection.jetstreamManager();
-      const [consumer] = await manager.consumers.list(`KV_${coordinator.names.livenessBucket}`).next();
-      const inbox = consumer?.config.deliver_subject;
-      assert.ok(inbox);
       const target = `$JS.API.STREAM.DELETE.${coordinator.names.tableStream}`;
       const sent: { reply?: string; headers?: MsgHdrs } = {};
       if (message.text !== '') {
@@ -47,9 +42,15 @@ describe('a message to a coordinator’s watch that JetStream did not send', { t
         if (!message.reply) sent.headers.set('Nats-Consumer-Stalled', target);
       }
       if (message.reply) sent.reply = target;
-      rogue.connection.publish(inbox, '', sent);
-      await rogue.connection.flush();
-      await until('the refusal', () => said.lines.some(({ msg }) => /^message to a consumer refused/.test(msg)));
+      // Without permissions, so that the inbox is found: the guard of the client alone must do. On a busy machine the watch may
+      // open again, with another inbox.
+      const manager = await rogue.connection.jetstreamManager();
+      await until('the refusal', async () => {
+        const consumers = await manager.consumers.list(`KV_${coordinator.names.livenessBucket}`).next();
+        for (const { config } of consumers) rogue.connection.publish(config.deliver_subject ?? '', '', sent);
+        await rogue.connection.flush();
+        return said.lines.some(({ msg }) => /^message to a consumer refused/.test(msg));
+      });
       await liveness.renew(makeLiveness('w7'));
       await until('the watch going on', () => stored.includes('w7'));
       assert.equal((await sizes.newest())?.rows, 1);
