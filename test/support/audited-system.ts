@@ -43,6 +43,16 @@ export class AuditedSystem {
   /** Resolves when all workers share the rows evenly. */
   static async start(options: AuditedOptions): Promise<AuditedSystem> {
     const system = await TestSystem.start(options);
+    try {
+      return await AuditedSystem.#begin(system, options);
+    } catch (error) {
+      // Nobody else can stop it, and its processes would keep the test's own from ending.
+      await system.stop();
+      throw error;
+    }
+  }
+
+  static async #begin(system: TestSystem, options: AuditedOptions): Promise<AuditedSystem> {
     const leader = system.start('coordinator', 'coordinator-1', options.from);
     const auditor = await TableAuditor.open(system.databaseUrl, AbortSignal.timeout(AUDIT_LIMIT_MS));
     const audited = new AuditedSystem(system, auditor, options.rows);
