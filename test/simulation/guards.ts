@@ -156,16 +156,4 @@ export const GUARDS: readonly Guard[] = [
       },
     ],
   },
-  {
-    name: 'foreign-snapshot',
-    rule: 'a leader overrules a foreign snapshot of its own epoch',
-    harm: /the ring has|watches other slots|has applied/,
-    edits: [
-      {
-        file: 'services/coordinator/planner.ts',
-        from: '  if (snapshot === null || snapshot.epoch !== epoch) return false;\n',
-        to: '  if (snapshot === null || snapshot.epoch === epoch) return false;\n',
-      },
-    ],
-  },
 ];
