@@ -56,10 +56,10 @@ export class OurRound {
     }
     if (effect.kind === 'tick') {
       const startedMs = performance.now();
-      const { slots, passOver = false } = effect;
-      const result = await this.#fence.tick({ worker: this.#setup.worker, tick: effect.tick, slots, passOver });
+      const { kind: _, lane: __, ...asked } = effect;
+      const result = await this.#fence.tick({ worker: this.#setup.worker, ...asked });
       statementMs.push(performance.now() - startedMs);
-      return this.#take(finishTick(this.#state, { tick: effect.tick, result }, effect.lane, this.#contextAt(tick)));
+      return this.#take(finishTick(this.#state, { ...asked, result }, effect.lane, this.#contextAt(tick)));
     }
     if (effect.kind === 'read-ids') {
       const ids = await this.#fence.readIds({ slots: effect.slots });

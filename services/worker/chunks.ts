@@ -1,4 +1,4 @@
-import type { TickLane } from './protocol.ts';
+import type { TickForm, TickLane } from './protocol.ts';
 import { mergeSlots, within } from './slice.ts';
 
 /**
@@ -8,8 +8,7 @@ import { mergeSlots, within } from './slice.ts';
 export interface Chunk {
   readonly lane: TickLane;
   readonly slots: readonly number[];
-  /** Some rows are known to be locked: they are passed over without a wait. */
-  readonly passOver: boolean;
+  readonly form: TickForm;
 }
 
 const CHUNK_MS = 20;
@@ -17,41 +16,44 @@ const LEAST_CHUNK_ROWS = 3_000;
 /** What the newest statement counts in the mean. */
 const NEWEST_SHARE = 0.2;
 
+export interface ChunkSize {
+  /** Of all `slots`. */
+  readonly rows: number;
+  /** At most so many in a chunk; fewer where as many have recently taken longer than a statement should. */
+  readonly chunkRows: number;
+  readonly msPerRow: number | null;
+}
+
 /**
- * Cuts a round. Slots with locked rows come apart and last: the others are as quick as ever, and the locks have the most time to
- * go. Lingering slots come first: their next owner may have died, and their tick must not wait for it.
+ * Cuts a round. Slots with trouble come apart and last: the others are as quick as ever, and locks have the most time to go.
+ * Lingering slots come first: their next owner may have died, and their tick must not wait for it.
  */
 export function makeChunks(
   asked: {
     readonly slots: readonly number[];
     readonly lingering: readonly number[];
-    readonly lockedSlots: readonly number[];
+    /** Slots that do not go by the fast form. */
+    readonly over: readonly number[];
+    readonly careful: readonly number[];
   },
-  size: {
-    /** Of all `slots`. */
-    readonly rows: number;
-    /** At most so many in a chunk; fewer where as many have recently taken longer than a statement should. */
-    readonly chunkRows: number;
-    readonly msPerRow: number | null;
-  },
+  size: ChunkSize,
 ): Chunk[] {
-  const { slots, lingering, lockedSlots } = asked;
-  const locked = within(slots, lockedSlots);
-  const calm = mergeSlots(slots, [], locked);
-  const most = chunkRowsFor(size.msPerRow, size.chunkRows);
-  const cut = (some: readonly number[], passOver: boolean): Chunk[] =>
-    cutSlots(some, (size.rows * some.length) / Math.max(1, slots.length), most).map((part) => ({
-      lane: 'round',
-      slots: part,
-      passOver,
-    }));
+  const { slots, lingering, over, careful } = asked;
+  const isCalm = over.length === 0 && careful.length === 0;
+  const [oddOver, oddCareful] = [within(slots, over), within(slots, careful)];
+  const calm = isCalm ? slots : mergeSlots(slots, [], mergeSlots(oddOver, oddCareful));
+  const hasTrouble = within(lingering, over).length > 0 || within(lingering, careful).length > 0;
   const chunks: Chunk[] = [];
-  if (lingering.length > 0) {
-    chunks.push({ lane: 'lingering', slots: lingering, passOver: within(lingering, lockedSlots).length > 0 });
-  }
+  if (lingering.length > 0) chunks.push({ lane: 'lingering', slots: lingering, form: hasTrouble ? 'over' : 'fast' });
+  const cut = (some: readonly number[], form: TickForm) =>
+    cutSlots(some, { ...size, rows: (size.rows * some.length) / Math.max(1, slots.length) }).map(
+      (part): Chunk => ({ lane: 'round', slots: part, form }),
+    );
   // Also of no slots: a round always asks Postgres, so a tick done proves that Postgres answers.
-  if (calm.length > 0 || locked.length === 0) chunks.push(...cut(calm, false));
-  if (locked.length > 0) chunks.push(...cut(locked, true));
+  if (calm.length > 0 || isCalm) chunks.push(...cut(calm, 'fast'));
+  if (oddOver.length > 0) chunks.push(...cut(oddOver, 'over'));
+  if (oddCareful.length > 0) chunks.push(...cut(oddCareful, 'careful'));
+  if (!chunks.some(({ lane }) => lane === 'round')) chunks.push(...cut(calm, 'fast'));
   return chunks;
 }
 
@@ -70,9 +72,10 @@ function chunkRowsFor(msPerRow: number | null, most: number): number {
   return Math.min(most, Math.max(LEAST_CHUNK_ROWS, Math.floor(CHUNK_MS / msPerRow)));
 }
 
-/** At least one part. */
-function cutSlots(slots: readonly number[], rows: number, chunkRows: number): (readonly number[])[] {
-  const count = Math.max(1, Math.min(slots.length, Math.ceil(rows / chunkRows)));
+/** `rows`: of the slots to be cut. @returns at least one part. */
+export function cutSlots(slots: readonly number[], { rows, chunkRows, msPerRow }: ChunkSize): (readonly number[])[] {
+  const most = chunkRowsFor(msPerRow, chunkRows);
+  const count = Math.max(1, Math.min(slots.length, Math.ceil(rows / most)));
   return Array.from({ length: count }, (_, index) =>
     slots.slice(Math.floor((index * slots.length) / count), Math.floor(((index + 1) * slots.length) / count)),
   );

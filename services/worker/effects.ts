@@ -162,14 +162,16 @@ async function tick(
   { fence, explain }: WorkerOutside,
   effect: Extract<WorkerEffect, { kind: 'tick' }>,
 ): Promise<WorkerEvent> {
-  const { slots, lane, passOver = false } = effect;
+  const { kind: _, lane, ...asked } = effect;
+  const { slots } = effect;
   // Gained slots go by the claims' connection: they must not wait behind the round under way.
   const isGained = lane === 'gained';
+  // They belong to no round that could try them again.
+  const isLast = effect.isLast ?? isGained;
   const connection = isGained ? CLAIM_LANE : TICK_LANE;
-  const ask = { worker: config.id, tick: effect.tick, slots, lane: connection, withBefore: isGained, passOver };
   try {
-    const result = await fence.tick(ask);
-    return { kind: 'ticked', lane, tick: effect.tick, slots, result };
+    const result = await fence.tick({ worker: config.id, ...asked, isLast, lane: connection, withBefore: isGained });
+    return { kind: 'ticked', lane, tick: effect.tick, slots, ...(isLast && { isLast }), result };
   } catch (error) {
     return { kind: 'tick-failed', lane, tick: effect.tick, slots, reason: describeError(await explain(error)) };
   }

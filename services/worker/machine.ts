@@ -31,6 +31,7 @@ import {
   STEP_BACK_TICKS,
   stepBack,
 } from './round.ts';
+import { blockedRowsOf } from './row-trouble.ts';
 import {
   abandonClaim,
   failClaim,
@@ -154,6 +155,7 @@ export function livenessOf(state: WorkerState): Liveness {
     tick: state.round.lastTick,
     rows: state.round.list?.ids.length ?? state.round.rows,
     state: state.departure !== null ? 'leaving' : state.isDrained ? 'drained' : 'active',
+    blocked: blockedRowsOf(state.round.trouble),
   };
 }
 
@@ -385,7 +387,7 @@ function receiveTick(
 ): Change {
   if (event.kind === 'tick-failed') {
     const isGained = event.lane === 'gained';
-    const round = isGained ? state.round : failTick(state.round, event.tick, nowMs);
+    const round = failTick(state.round, event, roundContext(state, nowMs));
     const takeover = isGained ? null : state.takeover;
     return reported({ ...state, round, takeover }, { kind: 'failed', what: 'tick', reason: event.reason });
   }
@@ -426,11 +428,12 @@ function finishMeasurement(
 /** The database's clock shows less than this worker assumes, so no tick is begun before it is measured again. */
 function refuseEarlyTick(state: WorkerState, event: Extract<WorkerEvent, { kind: 'ticked' }>): Change {
   const isGained = event.lane === 'gained';
+  const isOfRound = event.lane === 'round' || event.lane === 'lingering';
   const next = {
     ...state,
     clock: UNMEASURED,
     clockRead: state.clockRead.isBusy ? state.clockRead : AT_ONCE,
-    round: isGained ? state.round : abandonRound(state.round, event.tick),
+    round: !isOfRound ? state.round : abandonRound(state.round, event.tick),
     takeover: isGained ? null : state.takeover,
   };
   return reported(next, { kind: 'tick-early', tick: event.tick });

@@ -51,9 +51,10 @@ export function makeWorkerMetrics(registry: Registry) {
       help: 'Requests to this process without an inbox as reply subject',
       registers,
     }),
-    exhaustedRows: new Gauge({
-      name: `${PREFIX}exhausted_rows`,
-      help: 'Rows that cannot grow: NULL or the largest integer',
+    blockedRows: new Gauge({
+      name: `${PREFIX}blocked_rows`,
+      help: 'Rows that get no ticks, by reason',
+      labelNames: ['reason'] as const,
       registers,
     }),
     skippedRows: new Counter({

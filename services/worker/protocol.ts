@@ -2,6 +2,7 @@ import type { Liveness } from '../../shared/nats/liveness.ts';
 import type { RingApplied } from '../../shared/nats/ring-applied.ts';
 import type { ClaimResult, TickResult } from '../../shared/postgres/fence.ts';
 import type { Order, Snapshot } from '../../shared/ring/snapshot.ts';
+import type { BlockedChange, BlockedCounts } from './blocked-rows.ts';
 
 /** What never changes in a worker's life. */
 export interface WorkerConfig {
@@ -18,8 +19,25 @@ export interface WorkerConfig {
   readonly graceMs: number;
 }
 
-/** Which statement a tick belongs to: the second's round, slots just gained, or slots given away but not yet taken. */
-export type TickLane = 'round' | 'gained' | 'lingering';
+/**
+ * Which statement a tick belongs to: the second's round, slots just gained, slots given away but not yet taken, or slots that the
+ * round left unstamped.
+ */
+export type TickLane = 'round' | 'gained' | 'lingering' | 'held';
+
+/** `shared/postgres/fence.ts` says what each does. */
+export type TickForm = 'fast' | 'over' | 'careful';
+
+/** What a tick statement is asked for besides its slots; each is left out where it is the default. */
+export interface TickManner {
+  /** @default 'fast' */
+  readonly form?: TickForm;
+  /** @default false */
+  readonly isLast?: boolean;
+  readonly leftOut?: readonly string[];
+  readonly leftOutSlots?: readonly number[];
+  readonly onTrial?: readonly string[];
+}
 
 /** Ascending. Texts are made of those that are printed, and of no others. */
 export type Ids = Pick<readonly string[], 'length' | 'slice'>;
@@ -49,6 +67,8 @@ export type WorkerEvent =
       readonly lane: TickLane;
       readonly tick: number;
       readonly slots: readonly number[];
+      /** @default false */
+      readonly isLast?: boolean;
       readonly result: TickResult;
     }
   | {
@@ -79,14 +99,12 @@ export type WorkerEffect =
   /** The last epoch that Postgres issued and, where asked for, the version of its newest claim. */
   | { readonly kind: 'read-issued'; readonly withVersion: boolean }
   | { readonly kind: 'claim'; readonly order: Order; readonly slots: readonly number[] }
-  | {
+  | ({
       readonly kind: 'tick';
       readonly lane: TickLane;
       readonly tick: number;
       readonly slots: readonly number[];
-      /** Locked rows are skipped without a wait. @default false */
-      readonly passOver?: boolean;
-    }
+    } & TickManner)
   | { readonly kind: 'rebase'; readonly slots: readonly number[] }
   | { readonly kind: 'read-ids'; readonly tick: number; readonly slots: readonly number[] }
   | { readonly kind: 'read-owned' }
@@ -119,9 +137,10 @@ export type WorkerReport =
   | { readonly kind: 'ticks-missed'; readonly seconds: number; readonly rows: number }
   /** Before the slots came to me: by nobody's fault but a former owner's end. */
   | { readonly kind: 'takeover-missed'; readonly ring: number; readonly missed: number }
-  | { readonly kind: 'rows-exhausted'; readonly count: number; readonly ids: readonly string[] }
-  /** Rows that missed this tick because other transactions had locked them. `ids`: some of them. */
-  | { readonly kind: 'rows-skipped'; readonly count: number; readonly ids: readonly string[] }
+  /** Rows of ticked slots that missed the tick; `skipped` of them because other transactions had locked them. */
+  | { readonly kind: 'rows-missed'; readonly count: number; readonly skipped: number }
+  | ({ readonly kind: 'blocked-rows' } & BlockedChange)
+  | { readonly kind: 'blocked-counted'; readonly counts: BlockedCounts }
   | { readonly kind: 'slots-lost'; readonly slots: readonly number[]; readonly ring: number }
   | { readonly kind: 'claims-refused'; readonly slots: readonly number[]; readonly ring: number }
   | {

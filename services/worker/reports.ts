@@ -1,8 +1,9 @@
 import { assertNever } from '../../shared/machine/machine.ts';
 import { describeCause } from '../../shared/ring/snapshot.ts';
+import { BLOCKED_REASONS } from './blocked-rows.ts';
+import { BlockedRowsNotice } from './blocked-rows-notice.ts';
 import type { WorkerReport } from './protocol.ts';
-import { SkippedRowsNotice } from './skipped-rows-notice.ts';
-import { IDS_PER_LINE, type WatchingLineOptions, WatchingLines } from './watching-lines.ts';
+import { type WatchingLineOptions, WatchingLines } from './watching-lines.ts';
 
 /** Turns what the machine reports into log lines (DESIGN §8) and metrics. */
 export function makeWorkerReports(
@@ -13,7 +14,7 @@ export function makeWorkerReports(
 ): (report: WorkerReport) => void {
   const { log, metrics, subject } = options;
   const lines = new WatchingLines(options);
-  const skippedRows = new SkippedRowsNotice(log);
+  const blockedRows = new BlockedRowsNotice(log);
   return (report) => {
     switch (report.kind) {
       case 'watching':
@@ -45,16 +46,14 @@ export function makeWorkerReports(
       case 'takeover-missed':
         metrics.missedTicks.inc(report.missed);
         return log.warn({ ring: report.ring, missed: report.missed }, 'ticks missed before the takeover');
-      case 'rows-exhausted':
-        metrics.exhaustedRows.set(report.count);
-        return log.warn(
-          { count: report.count, ids: report.ids.slice(0, IDS_PER_LINE) },
-          'rows whose value is NULL or the largest integer cannot grow; set a value to let them go on',
-        );
-      case 'rows-skipped':
+      case 'rows-missed':
         metrics.missedTicks.inc(report.count);
-        metrics.skippedRows.inc(report.count);
-        return skippedRows.say(report);
+        return metrics.skippedRows.inc(report.skipped);
+      case 'blocked-rows':
+        return blockedRows.say(report);
+      case 'blocked-counted':
+        for (const reason of BLOCKED_REASONS) metrics.blockedRows.set({ reason }, report.counts[reason]);
+        return;
       case 'slots-lost':
         metrics.lostSlots.inc(report.slots.length);
         return log.warn(

@@ -1,15 +1,29 @@
+import { earliest } from '../../shared/machine/machine.ts';
 import type { TickResult } from '../../shared/postgres/fence.ts';
 import { type Chunk, makeChunks, timeRow } from './chunks.ts';
 import { type DatabaseClock, databaseMs, isMeasured, monotonicMs } from './database-clock.ts';
 import type { Ids, TickLane, WorkerEffect, WorkerReport } from './protocol.ts';
-import { mergeSlots } from './slice.ts';
+import {
+  dropHeld,
+  failHeld,
+  finishHeldTick,
+  flushHeldSlots,
+  formsFor,
+  mannerOf,
+  NO_ROW_TROUBLE,
+  noteTick,
+  type RowTrouble,
+  retryHeldSlots,
+  settleRound,
+  type TickDone,
+  troubleWakeAtMs,
+} from './row-trouble.ts';
 
 /**
  * The second's work: one round of tick statements over the worker's slots, one statement at a time, all carrying the
  * number the round began with, however long it takes. Numbers that nobody began are missed ticks: counted, never caught up.
  *
- * Rows that other transactions have locked are skipped, and count as missed. A statement that met one has lost time: so the rest
- * of its round, and the slots concerned in the next one, pass over locked rows without waiting.
+ * What becomes of rows that are locked, or cannot be written, `RowTrouble` knows: they cost the round at most a slower statement.
  *
  * After the last statement the row count and checksum tell whether the list of ids still stands; only then is it read anew.
  *
@@ -18,7 +32,7 @@ import { mergeSlots } from './slice.ts';
 export interface RoundState {
   /** The last tick done, over the whole slice; 0: none yet. */
   readonly lastTick: number;
-  /** Rows of the last whole round, ticked or skipped. */
+  /** Rows of the last whole round, ticked or not. */
   readonly rows: number;
   readonly round: Round | null;
   readonly list: IdList | null;
@@ -27,8 +41,7 @@ export interface RoundState {
   readonly msPerRow: number | null;
   /** Since when slots of mine have lain ahead of the database's clock, ms; null: none. */
   readonly aheadSinceMs: number | null;
-  /** Sorted. Slots with rows that were skipped the last time, because they were locked. */
-  readonly lockedSlots: readonly number[];
+  readonly trouble: RowTrouble;
 }
 
 interface Round {
@@ -40,15 +53,13 @@ interface Round {
   readonly next: number;
   readonly retryAtMs: number | null;
   readonly failures: number;
-  /** A statement has waited for a locked row in vain: no other one shall. */
-  readonly isHeldUp: boolean;
-  readonly skipped: number;
-  readonly skippedIds: readonly string[];
-  readonly skippedSlots: readonly number[];
+  /** Statements that waited for a locked row in vain. */
+  readonly heldUp: number;
+  /** Slots to be tried again. */
+  readonly held: readonly number[];
+  readonly undecided: readonly number[];
   readonly rows: number;
   readonly checksum: bigint;
-  readonly exhausted: readonly string[];
-  readonly exhaustedCount: number;
   readonly ahead: readonly number[];
 }
 
@@ -90,11 +101,11 @@ export const NO_ROUND: RoundState = {
   listing: null,
   msPerRow: null,
   aheadSinceMs: null,
-  lockedSlots: [],
+  trouble: NO_ROW_TROUBLE,
 };
 
-/** Ids of skipped rows named in a report. */
-const SKIPPED_LISTED = 100;
+/** After so many the rest of the round waits for no row. */
+const HELD_UP_MOST = 2;
 const RETRY_FIRST_MS = 50;
 const RETRY_LONGEST_MS = 1000;
 /** The fence tells of slots that lie this far ahead; less is the ordinary difference of two workers' phases and clocks. */
@@ -104,76 +115,86 @@ const REBASE_AFTER_MS = 2000;
 /** Starts the round whose time has come, or the statement whose retry is due. */
 export function advanceRound(state: RoundState, context: RoundContext): RoundStep {
   const due = dueTick(context);
-  if (due === null) return { state, effects: [] };
+  if (due === null) return { state: { ...state, trouble: dropHeld(state.trouble) }, effects: [] };
   const { round } = state;
   if (round !== null) {
     if (round.retryAtMs === null || context.nowMs < round.retryAtMs) return { state, effects: [] };
-    if (due <= round.tick) return sendNext(state, { ...round, retryAtMs: null }, context.nowMs);
+    if (due <= round.tick) return sendNext(state, { ...round, retryAtMs: null }, context);
     // The failed round's second is over: what it did not reach is missed.
     return beginRound(reportMissed(state, round.tick, due, context));
   }
   const isSteppedBack = due < state.lastTick - STEP_BACK_TICKS;
-  if (due <= state.lastTick && !isSteppedBack) return { state, effects: [] };
+  if (due <= state.lastTick && !isSteppedBack)
+    return take(state, retryHeldSlots(state.trouble, troubleContext(context)));
   return beginRound(reportMissed(state, state.lastTick + 1, due, context));
 
   function beginRound(before: RoundStep): RoundStep {
-    const began = sendNext(before.state, makeRound(due ?? 0, before.state, context), context.nowMs);
-    return { state: began.state, effects: [...before.effects, ...began.effects] };
+    const flushed = take(before.state, flushHeldSlots(before.state.trouble, troubleContext(context)));
+    const began = sendNext(flushed.state, makeRound(due ?? 0, flushed.state, context), context);
+    return { state: began.state, effects: [...before.effects, ...flushed.effects, ...began.effects] };
   }
 }
 
-export function finishTick(
+export function finishTick(state: RoundState, done: TickDone, lane: TickLane, context: RoundContext): RoundStep {
+  const noted = take(state, noteTick(state.trouble, done, context.nowMs));
+  if (lane === 'gained') return noted;
+  if (lane === 'held') {
+    const trouble = finishHeldTick(noted.state.trouble, done, troubleContext(context));
+    return { ...noted, state: { ...noted.state, trouble } };
+  }
+  const { round } = noted.state;
+  if (round === null || done.tick !== round.tick) return noted;
+  const next = countChunk(noted.state, round, done.result, lane, context);
+  return { state: next.state, effects: [...noted.effects, ...next.effects] };
+}
+
+/** Adds one statement's part, and sends the next one or ends the round. */
+function countChunk(
   state: RoundState,
-  done: { readonly tick: number; readonly result: TickResult },
+  round: Round,
+  result: TickResult,
   lane: TickLane,
   context: RoundContext,
 ): RoundStep {
-  const { round } = state;
-  const { result } = done;
-  if (lane === 'gained') return finishGained(state, result);
-  if (round === null || done.tick !== round.tick) return { state, effects: [] };
+  const form = round.chunks[round.next]?.form;
   const noted: Round = {
     ...round,
     next: round.next + 1,
     failures: 0,
-    isHeldUp: round.isHeldUp || result.isHeldUp,
-    skipped: round.skipped + result.skipped,
-    skippedIds: [...round.skippedIds, ...result.skippedIds].slice(0, SKIPPED_LISTED),
-    skippedSlots: [...round.skippedSlots, ...result.skippedSlots],
+    heldUp: round.heldUp + (form === 'fast' && result.gaveWay === 'locks' ? 1 : 0),
+    held: [...round.held, ...result.held],
+    undecided: [...round.undecided, ...result.undecided],
   };
   const counted: Round =
     lane === 'lingering'
       ? noted
       : {
           ...noted,
-          rows: round.rows + result.rows + result.skipped,
+          rows: round.rows + result.visible,
           checksum: round.checksum ^ BigInt(result.checksum),
-          exhausted: [...round.exhausted, ...result.exhausted],
-          exhaustedCount: round.exhaustedCount + result.exhaustedCount,
           ahead: [...round.ahead, ...result.ahead],
         };
-  // The cost of passing over, and a wait for a lock, say nothing of how long a row takes.
-  const isPlain = round.chunks[round.next]?.passOver === false && !noted.isHeldUp;
+  // The slower forms, and a wait for a lock, say nothing of how long a row takes.
+  const isPlain = form === 'fast' && result.gaveWay === null && round.heldUp < HELD_UP_MOST;
   const msPerRow = isPlain
     ? timeRow(state.msPerRow, { rows: result.rows, ms: context.nowMs - round.sentMs })
     : state.msPerRow;
   const timed = { ...state, msPerRow };
-  if (counted.next < counted.chunks.length) return sendNext(timed, counted, context.nowMs);
+  if (counted.next < counted.chunks.length) return sendNext(timed, counted, context);
   return endRound({ ...timed, round: null, lastTick: counted.tick, rows: counted.rows }, counted, context);
 }
 
-/** Slots just gained belong to no round. The next one is to know of their locked rows. */
-function finishGained(state: RoundState, result: TickResult): RoundStep {
-  if (result.skipped === 0) return { state, effects: [] };
-  const lockedSlots = mergeSlots(state.lockedSlots, result.skippedSlots);
-  return { state: { ...state, lockedSlots }, effects: [reportSkipped(result.skipped, result.skippedIds)] };
-}
-
-export function failTick(state: RoundState, tick: number, nowMs: number): RoundState {
+export function failTick(
+  state: RoundState,
+  failed: { readonly lane: TickLane; readonly tick: number; readonly slots: readonly number[] },
+  context: RoundContext,
+): RoundState {
+  const { lane, tick, slots } = failed;
+  if (lane === 'held') return { ...state, trouble: failHeld(state.trouble, { tick, slots }, troubleContext(context)) };
   const { round } = state;
-  if (round === null || tick !== round.tick) return state;
+  if (lane === 'gained' || round === null || tick !== round.tick) return state;
   const delayMs = Math.min(RETRY_LONGEST_MS, RETRY_FIRST_MS * 2 ** round.failures);
-  return { ...state, round: { ...round, failures: round.failures + 1, retryAtMs: nowMs + delayMs } };
+  return { ...state, round: { ...round, failures: round.failures + 1, retryAtMs: context.nowMs + delayMs } };
 }
 
 /** The round's number was refused as ahead of the database's clock. Whatever of it is done keeps its number. */
@@ -211,7 +232,8 @@ export function forgetList(state: RoundState): RoundState {
 export function roundWakeAtMs(state: RoundState, context: Pick<RoundContext, 'clock' | 'phaseMs'>): number | null {
   if (!isMeasured(context.clock)) return null;
   if (state.round !== null) return state.round.retryAtMs;
-  return monotonicMs(context.clock, (state.lastTick + 1) * 1000 + context.phaseMs);
+  const nextMs = monotonicMs(context.clock, (state.lastTick + 1) * 1000 + context.phaseMs);
+  return earliest(nextMs, troubleWakeAtMs(state.trouble));
 }
 
 /** The number of the latest tick whose time has come, in the worker's own phase; null while the clock is unmeasured. */
@@ -223,56 +245,50 @@ export function dueTick(context: Pick<RoundContext, 'clock' | 'phaseMs' | 'nowMs
 function makeRound(tick: number, state: RoundState, context: RoundContext): Round {
   const { slots, lingering, chunkRows } = context;
   const rows = Math.max(state.rows, context.expectedRows);
+  const forms = formsFor(state.trouble, troubleContext(context));
   return {
     tick,
     startedMs: context.nowMs,
     sentMs: context.nowMs,
-    chunks: makeChunks(
-      { slots, lingering, lockedSlots: state.lockedSlots },
-      { rows, chunkRows, msPerRow: state.msPerRow },
-    ),
+    chunks: makeChunks({ slots, lingering, ...forms }, { rows, chunkRows, msPerRow: state.msPerRow }),
     next: 0,
     retryAtMs: null,
     failures: 0,
-    isHeldUp: false,
-    skipped: 0,
-    skippedIds: [],
-    skippedSlots: [],
+    heldUp: 0,
+    held: [],
+    undecided: [],
     rows: 0,
     checksum: 0n,
-    exhausted: [],
-    exhaustedCount: 0,
     ahead: [],
   };
 }
 
-function sendNext(state: RoundState, round: Round, nowMs: number): RoundStep {
+function sendNext(state: RoundState, round: Round, { nowMs }: RoundContext): RoundStep {
   const chunk = round.chunks[round.next];
   if (chunk === undefined) throw new Error(`round ${round.tick} has no chunk ${round.next}`);
+  const { lane, slots } = chunk;
+  const form = chunk.form === 'fast' && round.heldUp >= HELD_UP_MOST ? 'over' : chunk.form;
   return {
     state: { ...state, round: { ...round, sentMs: nowMs } },
-    effects: [
-      {
-        kind: 'tick',
-        lane: chunk.lane,
-        tick: round.tick,
-        slots: chunk.slots,
-        ...(chunk.passOver || round.isHeldUp ? { passOver: true } : {}),
-      },
-    ],
+    effects: [{ kind: 'tick', lane, tick: round.tick, slots, ...mannerOf(state.trouble, form, slots, nowMs) }],
   };
 }
 
 function endRound(state: RoundState, round: Round, context: RoundContext): RoundStep {
-  const effects: WorkerEffect[] = [];
-  if (round.skipped > 0) effects.push(reportSkipped(round.skipped, round.skippedIds));
-  if (round.exhaustedCount > 0) {
-    effects.push(reportEffect({ kind: 'rows-exhausted', count: round.exhaustedCount, ids: round.exhausted }));
-  }
-  const lockedSlots = mergeSlots([], round.skippedSlots);
-  const rebased = rebaseWhenAhead({ ...state, lockedSlots }, round, context);
-  effects.push(...rebased.effects);
   const key = `${round.rows}:${round.checksum}`;
+  // The list that stands has rows that no statement returned: a trigger withholds them.
+  const isWithheld = state.list?.key === key && state.list.ids.length > round.rows;
+  const fastChunks = round.chunks.filter(({ form }) => form === 'fast').length;
+  const settled = take(
+    state,
+    settleRound(
+      state.trouble,
+      { ...round, fastChunks, isWithheld },
+      troubleContext({ ...context, expectedRows: round.rows }),
+    ),
+  );
+  const rebased = rebaseWhenAhead(settled.state, round, context);
+  const effects = [...settled.effects, ...rebased.effects];
   const listing: Listing = { key, tick: round.tick, startedMs: round.startedMs };
   if (state.list !== null && state.list.key === key) {
     effects.push(watching(listing, state.list.ids, { ring: context.ring, isChanged: false, nowMs: context.nowMs }));
@@ -315,8 +331,14 @@ function watching(
   return reportEffect({ kind: 'watching', tick: listing.tick, ring: now.ring, ids, isChanged: now.isChanged, tookMs });
 }
 
-function reportSkipped(count: number, ids: readonly string[]): WorkerEffect {
-  return reportEffect({ kind: 'rows-skipped', count, ids });
+function take(state: RoundState, step: { readonly trouble: RowTrouble; readonly effects: readonly WorkerEffect[] }) {
+  return { state: { ...state, trouble: step.trouble }, effects: step.effects };
+}
+
+function troubleContext(context: RoundContext) {
+  const { slots, lingering, nowMs, chunkRows, expectedRows } = context;
+  const nextRoundMs = (tick: number) => monotonicMs(context.clock, (tick + 1) * 1000 + context.phaseMs);
+  return { slots, lingering, nowMs, chunkRows, rows: expectedRows, nextRoundMs };
 }
 
 function reportEffect(report: WorkerReport): WorkerEffect {

@@ -14,6 +14,8 @@ export interface Liveness {
   readonly rows: number;
   /** Drained: it lives on and wants no slots; leaving: it ends as soon as others have them. */
   readonly state: 'active' | 'drained' | 'leaving';
+  /** Rows that get no ticks; workers of an earlier version do not say. */
+  readonly blocked?: number;
 }
 
 /** The value is about 150 bytes; a longer one is not ours. */
@@ -28,11 +30,12 @@ const schema = z.object({
   tick: count,
   rows: count,
   state: z.enum(['active', 'drained', 'leaving']),
+  blocked: z.exactOptional(count),
 });
 
 export function encodeLiveness(value: Liveness): Uint8Array {
-  const { id, startedAt, ring, tick, rows, state } = value;
-  return new TextEncoder().encode(JSON.stringify({ id, startedAt, ring, tick, rows, state }));
+  const { id, startedAt, ring, tick, rows, state, blocked } = value;
+  return new TextEncoder().encode(JSON.stringify({ id, startedAt, ring, tick, rows, state, blocked }));
 }
 
 /**

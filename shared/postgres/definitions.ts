@@ -2,6 +2,7 @@
  * Functions and triggers, compared with what this version defines. Somebody may have edited, disabled or dropped one, or a
  * restored dump may have brought along older ones. No digest is stored that could be out of date: the catalog is read itself.
  */
+import { carefulFunction } from './careful-tick.ts';
 import {
   changeFunctions,
   changeTriggers,
@@ -36,11 +37,13 @@ export async function findAlteredFunctions(
     WHERE s.nspname = 'scaler' AND l.lanname = 'plpgsql'`,
   });
   const found = new Map(rows.map((row) => [row.signature, row]));
-  return [EPOCH_FUNCTION, ...changeFunctions(names, slots)].filter(({ name, parameters, body, isDefiner }) => {
-    const row = found.get(`${name}(${parameters})`);
-    if (row === undefined || row.body !== body || row.isDefiner !== isDefiner) return true;
-    return isDefiner ? row.setting !== DEFINER_SETTING || row.isOpen : row.setting !== null;
-  });
+  return [EPOCH_FUNCTION, carefulFunction(names, slots), ...changeFunctions(names, slots)].filter(
+    ({ name, parameters, body, isDefiner }) => {
+      const row = found.get(`${name}(${parameters})`);
+      if (row === undefined || row.body !== body || row.isDefiner !== isDefiner) return true;
+      return isDefiner ? row.setting !== DEFINER_SETTING || row.isOpen : row.setting !== null;
+    },
+  );
 }
 
 /** Takes no lock on any table: writers and ticks never wait for it. */

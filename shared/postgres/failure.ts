@@ -55,6 +55,20 @@ export function isConnectionUseless(error: unknown): boolean {
   return state === null || state.startsWith('08') || USELESS_STATES.has(state);
 }
 
+/** Connection, role, transaction state, prepared statement, database, rollback, resources, operator's intervention, system. */
+const CLASSES_OF_NO_ROW = new Set(['08', '25', '26', '28', '3D', '40', '53', '57', '58']);
+const NOT_SUPPORTED = '0A000';
+
+/**
+ * May some rows be at fault, so that others can be written? Postgres undid the statement whole. A rule on the table is "not
+ * supported" in our statements, which also says so when a table changed: then the connection was given up.
+ */
+export function mayBeOfRows(error: unknown): boolean {
+  const state = stateOf(error);
+  if (state !== null) return !CLASSES_OF_NO_ROW.has(state.slice(0, 2));
+  return error instanceof PostgresUnavailableError && stateOf(error.cause) === NOT_SUPPORTED;
+}
+
 /** The five characters by which Postgres names an error; null where it came from elsewhere. */
 export function stateOf(error: unknown): string | null {
   const code = codeOf(error);

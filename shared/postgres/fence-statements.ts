@@ -15,6 +15,16 @@ import { quoteName, quoteTable, slotExpression, type TableNames } from './table.
  *   then the statement fails, lets everything go, and the form that passes over locked rows takes its place.
  */
 
+export const IDS_LISTED = 100;
+/**
+ * How long a tick waits for one row, ms. It holds slots meanwhile, which a claim may be waiting for. It is far below
+ * `deadlock_timeout`, so where a tick and an application wait for each other the tick gives way, and the application's
+ * transaction is not aborted.
+ */
+export const ROW_PATIENCE_MS = 25;
+/** How long a tick waits for a lock on the whole table, ms. It holds no slots then. */
+export const TABLE_PATIENCE_MS = 100;
+
 /**
  * The one sensible plan, said plainly. Without it a table that had ten rows when the statement was prepared would be read
  * whole, once per chunk, until autovacuum looks at it again; with it the plan is the same for ten rows and for ten million.
@@ -26,92 +36,92 @@ export const FENCE_SETTINGS = [
   'SET effective_io_concurrency = 0',
 ].join('; ');
 
-export const IDS_LISTED = 100;
-/**
- * How long a tick waits for one row, ms. Most transactions are over by then. It is far below `deadlock_timeout`, so where a tick
- * and an application wait for each other the tick gives way, and the application's transaction is not aborted.
- */
-export const ROW_PATIENCE_MS = 150;
-const LARGEST_INTEGER = 2_147_483_647;
+/** Also of the connections that both ticks and claims go by. */
+export const TICK_SETTINGS = `${FENCE_SETTINGS}; SET lock_timeout = ${TABLE_PATIENCE_MS}`;
+
+export const LARGEST_INTEGER = 2_147_483_647;
 /**
  * How far a tick number may lie ahead of the database's second: workers estimate that clock. A tick further ahead stamps
  * nothing, and only a slot further ahead is set back. So a slot is set back only if the database's clock showed its number
  * before, and stepped back since; otherwise a row would get a number twice.
  */
-const AHEAD_TICKS = 2;
+export const AHEAD_TICKS = 2;
 /** The second that the database's clock shows. Evaluated anew wherever it stands, also after a wait for a lock. */
-const SECOND = 'floor(extract(epoch FROM pg_catalog.clock_timestamp()))::bigint';
+export const SECOND = 'floor(extract(epoch FROM pg_catalog.clock_timestamp()))::bigint';
 
 const IS_ASKED = 's.slot = ANY ($1::int[])';
-
-export interface TickForm {
-  /** Adds what the stamped slots' last ticks were, at the cost of a hash for each row. @default false */
-  readonly withBefore?: boolean;
-  /**
-   * Rows that others have locked are left out, named and counted, and never waited for. Costs about twice as much.
-   * @default false
-   */
-  readonly passOver?: boolean;
-}
+/** The slot `s` is this worker's. */
+const IS_MINE = 's.worker = $2::text';
+/** Of the transaction, so it ends with the statement: slots are waited for as long as it takes, by claims and ticks alike. */
+const UNHURRIED = "SELECT set_config('lock_timeout', '0', true)";
 
 /**
- * slots[], worker, tick → one row: stamped, rows, checksum, exhausted, exhaustedCount, lost, ahead, isEarly; with `withBefore`
- * also before, with `passOver` also skipped, skippedIds, skippedSlots.
+ * - `fast` waits for a row briefly; a row that stays locked, or that cannot be written, makes the statement fail.
+ * - `over` waits for no row, at about twice the cost: slots that have a locked row are left unstamped, to be tried again.
+ */
+export type TickForm = 'fast' | 'over';
+
+/**
+ * slots[], worker, tick → one row: stamped, rows, visible, missed, checksum, exhausted, exhaustedCount, nullCount, lost, ahead, isEarly;
+ * with `withBefore` also before, at the cost of a hash for each row. The form `over` takes leftOut (ids), leftOutSlots and
+ * isLast (skip locked rows, and stamp their slots) besides, and adds held, skipped, skippedIds, withheld.
  *
- * `patience` is of the transaction, so it ends with the statement, and it begins when the slots are locked: a wait for another
- * worker's slots, and a claim by the same connection, are not cut short.
+ * `patience` begins when the slots are locked: a wait for another worker's slots is not cut short.
  *
- * The checksum covers all rows of the stamped slots, the skipped ones too: they are watched, and no other worker's.
+ * `visible` and the checksum cover all rows of the slots that had not had the tick, whatever became of them: they are
+ * watched, and no other worker's.
  *
  * `filled` are the slots to stamp as the statement's snapshot sees them. Who is no longer the owner after the wait for a
  * lock is missing from `locked`, and so lost; whoever stamped this tick meanwhile is in it, with the newer tick.
  *
  * RETURNING sees new values only. A row is reported as exhausted when its new value is NULL or the largest integer: also in
- * the very tick that brings it there, which is the last it can count.
+ * the very tick that brings it there, which is the last it can count. A NULL's id is marked by a hyphen.
  */
 export function tickText(
   names: TableNames,
   slots: number,
-  { withBefore = false, passOver = false }: TickForm = {},
+  { form = 'fast', withBefore = false }: { readonly form?: TickForm; readonly withBefore?: boolean } = {},
 ): string {
   const id = `w.${quoteName(names.id)}`;
   const value = `w.${quoteName(names.value)}`;
   const slot = slotExpression(names.id, slots, 'w');
   const before = withBefore ? BEFORE : { returned: '', query: '', column: '' };
-  const ofStamped = `${slot} = ANY (ARRAY(SELECT slot::bigint FROM stamped, patience))`;
-  const over = passOver
-    ? passOverText(names, { slot, ofStamped })
-    : { query: '', rows: ofStamped, hashes: '', column: '' };
+  const over = form === 'over' ? overParts(names, slot) : FAST_PARTS(slot);
   return `
 WITH clock AS MATERIALIZED (
   SELECT $3::bigint > ${SECOND} + ${AHEAD_TICKS} AS "isEarly"
 ), asked AS MATERIALIZED (
-  SELECT s.slot, s.worker IS NOT DISTINCT FROM $2::text AS mine, s.last_tick FROM scaler.slot s WHERE ${IS_ASKED}
+  SELECT s.slot, coalesce(${IS_MINE}, false) AS mine, s.last_tick FROM scaler.slot s WHERE ${IS_ASKED}
 ), filled AS MATERIALIZED (
   SELECT a.slot FROM asked a WHERE a.mine AND a.last_tick < $3 AND NOT (SELECT "isEarly" FROM clock)
     AND EXISTS (SELECT 1 FROM ${quoteTable(names)} w WHERE ${slot} = a.slot OFFSET 0)
+), unhurried AS MATERIALIZED (
+  ${UNHURRIED}
 ), locked AS MATERIALIZED (
   SELECT s.slot, s.last_tick FROM scaler.slot s
-  WHERE s.slot = ANY (ARRAY(SELECT slot FROM filled)) AND s.worker = $2 ORDER BY s.slot FOR UPDATE
-), stamped AS (
-  UPDATE scaler.slot s SET last_tick = $3
-  WHERE s.slot = ANY (ARRAY(SELECT slot FROM locked WHERE last_tick < $3)) RETURNING s.slot
+  WHERE s.slot = ANY (ARRAY(SELECT slot FROM filled, unhurried)) AND ${IS_MINE} ORDER BY s.slot FOR UPDATE
+), open AS MATERIALIZED (
+  SELECT slot::bigint FROM locked WHERE last_tick < $3
 ), patience AS MATERIALIZED (
   SELECT set_config('lock_timeout', '${ROW_PATIENCE_MS}', true) FROM (SELECT count(*) FROM locked) l
-)${over.query}, ticked AS (
+)${over.found}, stamped AS (
+  UPDATE scaler.slot s SET last_tick = $3
+  WHERE s.slot = ANY (ARRAY(${over.toStamp})) RETURNING s.slot
+), ticked AS (
   UPDATE ${quoteTable(names)} w
   SET ${quoteName(names.value)} = CASE WHEN ${value} < ${LARGEST_INTEGER} THEN ${value} + 1 ELSE ${value} END,
     ${quoteName(names.worker)} = $2
-  WHERE ${over.rows}
-  RETURNING uuid_hash_extended(${id}, 1::bigint) AS hash,
-    CASE WHEN ${value} < ${LARGEST_INTEGER} THEN NULL ELSE ${id} END AS exhausted${before.returned.replace('$slot', slot)}
+  WHERE ${over.toTick}
+  RETURNING uuid_hash_extended(${id}, 1::bigint) AS hash, CASE WHEN ${value} < ${LARGEST_INTEGER} THEN NULL
+    WHEN ${value} IS NULL THEN '-' || ${id}::text ELSE ${id}::text END AS exhausted${before.returned.replace('$slot', slot)}
 )${before.query}
-SELECT (SELECT count(*)::int FROM stamped) AS stamped, t.rows, t.checksum, t.exhausted, t."exhaustedCount",
+SELECT (SELECT count(*)::int FROM stamped) AS stamped, t.rows, ${over.visible}, t.exhausted, t."exhaustedCount", t."nullCount",
   coalesce(a.lost, '{}') || ARRAY(SELECT slot FROM filled WHERE slot NOT IN (SELECT slot FROM locked)) AS lost,
   coalesce(a.ahead, '{}') AS ahead, (SELECT "isEarly" FROM clock) AS "isEarly"${over.column}${before.column}
 FROM (
-  SELECT count(*)::int AS rows, (coalesce(bit_xor(hash), 0)${over.hashes})::text AS checksum, count(exhausted)::int AS "exhaustedCount",
-    coalesce((array_agg(exhausted::text) FILTER (WHERE exhausted IS NOT NULL))[1:${IDS_LISTED}], '{}') AS exhausted
+  SELECT count(*)::int AS rows, coalesce(bit_xor(hash), 0)::text AS checksum, count(exhausted)::int AS "exhaustedCount",
+    count(*) FILTER (WHERE exhausted LIKE '-%')::int AS "nullCount",
+    coalesce((array_agg(exhausted) FILTER (WHERE exhausted IS NOT NULL))[1:${IDS_LISTED}], '{}') AS exhausted
   FROM ticked
 ) t, (
   SELECT array_agg(slot) FILTER (WHERE NOT mine) AS lost,
@@ -120,24 +130,57 @@ FROM (
 ) a`;
 }
 
+/** How a form finds its rows: CTEs, the slots to stamp, the rows to tick, and what it returns besides. */
+interface TickParts {
+  readonly found: string;
+  readonly toStamp: string;
+  readonly toTick: string;
+  readonly visible: string;
+  readonly column: string;
+}
+
+const FAST_PARTS = (slot: string): TickParts => ({
+  found: '',
+  toStamp: 'SELECT slot::int FROM open',
+  toTick: `${slot} = ANY (ARRAY(SELECT slot::bigint FROM stamped, patience))`,
+  visible: 't.rows AS visible, 0 AS missed, t.checksum',
+  column: '',
+});
+
 /**
  * Rows are locked before they are written, so the update waits for none of them. It reaches them by id: where an application's
  * update came between the statement's snapshot and the lock, the row stands elsewhere, and is found as the update finds it.
+ *
+ * A row that was deleted meanwhile counts as locked; the next attempt sees it no more.
  */
-function passOverText(names: TableNames, { slot, ofStamped }: { readonly slot: string; readonly ofStamped: string }) {
+function overParts(names: TableNames, slot: string): TickParts {
   const id = `w.${quoteName(names.id)}`;
-  const ofSlots = `SELECT ${id} AS id, ${slot} AS slot FROM ${quoteTable(names)} w WHERE ${ofStamped}`;
+  const of = (slots: string) => `FROM ${quoteTable(names)} w WHERE ${slot} = ANY (ARRAY(${slots}))`;
+  const isIn = `${id} NOT IN (SELECT unnest($4::uuid[])) AND ${slot} NOT IN (SELECT unnest($5::int[]))`;
+  const ofOpen = of('SELECT slot FROM open, patience');
   return {
-    query: `, free AS MATERIALIZED (
-  ${ofSlots} FOR NO KEY UPDATE SKIP LOCKED
+    found: `, free AS MATERIALIZED (
+  SELECT ${id} AS id, ${slot} AS slot ${ofOpen} AND ${isIn} FOR NO KEY UPDATE SKIP LOCKED
+), seen AS MATERIALIZED (
+  SELECT ${slot} AS slot, count(*) AS rows, count(*) FILTER (WHERE ${isIn}) AS wanted,
+    bit_xor(uuid_hash_extended(${id}, 1::bigint)) AS hash ${ofOpen} GROUP BY 1
+), got AS MATERIALIZED (
+  SELECT slot, count(*) AS rows FROM free GROUP BY 1
+), blocked AS MATERIALIZED (
+  SELECT s.slot FROM seen s LEFT JOIN got g USING (slot) WHERE s.wanted > coalesce(g.rows, 0)
+), held AS MATERIALIZED (
+  SELECT slot FROM blocked WHERE NOT $6::boolean
 ), skipped AS MATERIALIZED (
-  ${ofSlots} EXCEPT SELECT id, slot FROM free
+  SELECT ${id} AS id ${of('SELECT slot FROM blocked WHERE $6')} AND ${isIn} EXCEPT SELECT id FROM free
 )`,
-    rows: `${id} = ANY (ARRAY(SELECT id FROM free))`,
-    hashes: ' # (SELECT coalesce(bit_xor(uuid_hash_extended(id, 1::bigint)), 0) FROM skipped)',
-    column: `, (SELECT count(*)::int FROM skipped) AS skipped,
-  ARRAY(SELECT DISTINCT slot::int FROM skipped ORDER BY 1) AS "skippedSlots",
-  ARRAY(SELECT id::text FROM skipped ORDER BY id LIMIT ${IDS_LISTED}) AS "skippedIds"`,
+    toStamp: 'SELECT slot::int FROM seen EXCEPT SELECT slot::int FROM held',
+    toTick: `${id} = ANY (ARRAY(SELECT id FROM free WHERE slot NOT IN (SELECT slot FROM held)))`,
+    visible: `(SELECT coalesce(sum(rows), 0)::int FROM seen) AS visible,
+  (SELECT coalesce(sum(rows), 0)::int FROM seen WHERE slot NOT IN (SELECT slot FROM held)) - t.rows AS missed,
+  (SELECT coalesce(bit_xor(hash), 0)::text FROM seen) AS checksum`,
+    column: `, ARRAY(SELECT slot::int FROM held ORDER BY 1) AS held, (SELECT count(*)::int FROM skipped) AS skipped,
+  ARRAY(SELECT id::text FROM skipped ORDER BY id LIMIT ${IDS_LISTED}) AS "skippedIds",
+  (SELECT count(*)::int FROM free WHERE slot NOT IN (SELECT slot FROM held)) - t.rows AS withheld`,
   };
 }
 
@@ -161,10 +204,12 @@ const BEFORE = {
 export const CLAIM_TEXT = `
 WITH issued AS MATERIALIZED (
   SELECT epoch FROM scaler.adoption
+), unhurried AS MATERIALIZED (
+  ${UNHURRIED}
 ), locked AS MATERIALIZED (
-  SELECT s.slot, s.epoch, s.version FROM scaler.slot s
+  SELECT s.slot, s.epoch, s.version FROM scaler.slot s, unhurried
   WHERE ${IS_ASKED} AND s.worker IS DISTINCT FROM $2::text AND $3::bigint <= (SELECT epoch FROM issued)
-  ORDER BY s.slot FOR UPDATE
+  ORDER BY s.slot FOR UPDATE OF s
 ), stamped AS (
   UPDATE scaler.slot s SET worker = $2, epoch = $3::bigint, version = $4::bigint
   WHERE s.slot = ANY (ARRAY(SELECT slot FROM locked WHERE (epoch, version) < ($3, $4))) RETURNING s.slot, s.last_tick
@@ -181,7 +226,7 @@ FROM (SELECT array_agg(slot ORDER BY slot) AS slots, array_agg(last_tick ORDER B
 export const REBASE_TEXT = `
 WITH locked AS MATERIALIZED (
   SELECT s.slot FROM scaler.slot s
-  WHERE ${IS_ASKED} AND s.worker = $2::text AND s.last_tick > ${SECOND} + ${AHEAD_TICKS} ORDER BY s.slot FOR UPDATE
+  WHERE ${IS_ASKED} AND ${IS_MINE} AND s.last_tick > ${SECOND} + ${AHEAD_TICKS} ORDER BY s.slot FOR UPDATE
 )
 UPDATE scaler.slot s SET last_tick = least(s.last_tick, ${SECOND})
 WHERE s.slot = ANY (ARRAY(SELECT slot FROM locked)) AND s.last_tick > ${SECOND} + ${AHEAD_TICKS} RETURNING s.slot`;

@@ -2,13 +2,22 @@ import type { QueryResultRow } from 'pg';
 import { HIGHEST_HONEST } from '../ring/issued-order.ts';
 import type { Order } from '../ring/snapshot.ts';
 import type { Adoption } from './adoption.ts';
+import { CAREFUL_TEXT } from './careful-tick.ts';
 import type { PostgresLink } from './connection.ts';
-import { stateOf } from './failure.ts';
-import { CLAIM_TEXT, FENCE_SETTINGS, REBASE_TEXT, readIdsText, type TickForm, tickText } from './fence-statements.ts';
+import { mayBeOfRows, PostgresUnavailableError, stateOf } from './failure.ts';
+import {
+  CLAIM_TEXT,
+  FENCE_SETTINGS,
+  REBASE_TEXT,
+  readIdsText,
+  TICK_SETTINGS,
+  type TickForm,
+  tickText,
+} from './fence-statements.ts';
 import { PruningHold } from './pruning-hold.ts';
 import type { Statement } from './session.ts';
 import type { TableNames } from './table.ts';
-import { numberArray } from './types.ts';
+import { numberArray, textArray } from './types.ts';
 import { UuidList } from './uuid-list.ts';
 
 export interface ClaimResult {
@@ -20,32 +29,76 @@ export interface ClaimResult {
   readonly lastEpoch?: number;
 }
 
+export interface TickRequest {
+  readonly worker: string;
+  readonly tick: number;
+  readonly slots: readonly number[];
+  readonly lane?: string;
+  /** @default false */
+  readonly withBefore?: boolean;
+  /** `over` and `careful` where rows are known to be locked, or to be bad. @default 'fast' */
+  readonly form?: TickForm | 'careful';
+  /** Slots with locked rows are stamped, and their locked rows skipped; else they stay unstamped. @default false */
+  readonly isLast?: boolean;
+  /** Ids of rows that are not tried. */
+  readonly leftOut?: readonly string[];
+  /** Slots whose rows are not tried: they are stamped only. */
+  readonly leftOutSlots?: readonly number[];
+  /** Ids of known bad rows that are tried again, apart from the others. */
+  readonly onTrial?: readonly string[];
+}
+
 export interface TickResult {
   /** Slots that got this tick from this call; those without rows are left alone. */
   readonly stamped: number;
   /** Rows incremented. */
   readonly rows: number;
-  /** Rows of the stamped slots that got no increment, because another transaction had locked them. They never get this one. */
+  /** Rows of all slots asked that were the worker's and had not had this tick, incremented or not. */
+  readonly visible: number;
+  /** XOR of a second hash of the visible rows' ids: a signed 64-bit integer as text, `0` for none. */
+  readonly checksum: string;
+  /** Rows of the stamped slots that got no increment, for whatever reason. They never get this one. */
+  readonly missed: number;
+  /** Those of them that another transaction had locked. */
   readonly skipped: number;
   /** Their ids, at most 100. */
   readonly skippedIds: readonly string[];
-  /** Their slots. */
-  readonly skippedSlots: readonly number[];
-  /** A locked row was waited for in vain, before the locked rows were passed over. */
-  readonly isHeldUp: boolean;
-  /** XOR of a second hash of the stamped slots' ids, incremented or skipped: a signed 64-bit integer as text, `0` for none. */
-  readonly checksum: string;
-  /** Ids, at most 100, of the incremented rows that stand at NULL or 2147483647 now, and cannot count on. */
+  /** Slots left unstamped because rows were locked: to be tried again. */
+  readonly held: readonly number[];
+  /** Slots for whose rows the time did not suffice: unstamped, and to be tried again, unless it was the last chance. */
+  readonly undecided: readonly number[];
+  /** How many rows each of them has. */
+  readonly undecidedRows: readonly number[];
+  /** Rows that cannot be written, found by this call. */
+  readonly blocked: readonly BlockedRow[];
+  /** Ids of those on trial that were incremented, or are gone. */
+  readonly cleared: readonly string[];
+  /** So many rows were withheld without an error. Only the careful form finds out which. */
+  readonly withheld: number;
+  /** Ids, at most 100, of the incremented rows that stand at NULL or 2147483647 now, and cannot count on. A NULL's has a hyphen before it. */
   readonly exhausted: readonly string[];
   readonly exhaustedCount: number;
+  /** Of those, the ones that are NULL. */
+  readonly nullCount: number;
   /** Slots asked whose fence names another worker, or none. */
   readonly lost: readonly number[];
   /** Slots asked that are the worker's, whose last tick is more than two above this one. */
   readonly ahead: readonly number[];
   /** The tick's number is more than two above the database's second: nothing was stamped. The caller's clock is wrong. */
   readonly isEarly: boolean;
+  /** Why the form asked for failed, and another one did it: rows stayed locked, or could not be written. Null: it did not. */
+  readonly gaveWay: 'locks' | 'rows' | null;
   /** Of the slots stamped, what their last tick was before, and their rows; only where it was asked for. */
   readonly before?: readonly SlotBefore[];
+}
+
+export interface BlockedRow {
+  readonly id: string;
+  readonly slot: number;
+  /** Postgres' SQL state, or `WITHHELD_STATE`. */
+  readonly state: string;
+  /** Postgres' words, shortened. */
+  readonly message: string;
 }
 
 export interface SlotBefore {
@@ -64,7 +117,17 @@ export interface SlotOwner extends Order {
 const IS_FORGED = `epoch > ${HIGHEST_HONEST} OR version > ${HIGHEST_HONEST}`;
 /** What Postgres answers when a lock was not to be had in time, or when a deadlock chose this statement to give way. */
 const GIVES_WAY = new Set(['55P03', '40P01']);
-const NOTHING_SKIPPED = { skipped: 0, skippedIds: [], skippedSlots: [] };
+const NO_TROUBLE = {
+  skipped: 0,
+  skippedIds: [],
+  held: [],
+  undecided: [],
+  undecidedRows: [],
+  blocked: [],
+  cleared: [],
+  withheld: 0,
+  gaveWay: null,
+} satisfies Partial<TickResult>;
 
 const CONTROL_LANE = 'control';
 /** The claims', and that of the first ticks of what they gained. */
@@ -79,7 +142,7 @@ export const TICK_LANE = 'tick';
  */
 export class Fence {
   readonly #link: PostgresLink;
-  readonly #tickStatement: (form: Required<TickForm>) => Statement;
+  readonly #tickStatement: (form: TickForm, withBefore: boolean) => Statement;
   readonly #readIdsText: string;
   readonly #pruning: PruningHold;
 
@@ -125,51 +188,52 @@ export class Fence {
   }
 
   /**
-   * Increments the rows of those of the slots that are the worker's and have not had this tick or a later one. A row that another
-   * transaction has locked is waited for briefly, and then skipped with all others that are locked.
+   * Increments the rows of those of the slots that are the worker's and have not had this tick or a later one. A form that fails
+   * because of some rows was undone whole, and stamped no slot; the next slower one takes its place.
    */
-  async tick(args: {
-    readonly worker: string;
-    readonly tick: number;
-    readonly slots: readonly number[];
-    readonly lane?: string;
-    /** @default false */
-    readonly withBefore?: boolean;
-    /** Waits for no row, at twice the cost: some are known to be locked. @default false */
-    readonly passOver?: boolean;
-  }): Promise<TickResult> {
-    const values = [numberArray(args.slots), args.worker, args.tick];
-    const { lane = TICK_LANE, withBefore = false, passOver = false } = args;
-    const send = { lane, values, withBefore };
-    if (lane !== TICK_LANE) return this.#tick({ ...send, passOver });
+  async tick(args: TickRequest): Promise<TickResult> {
+    const { form = 'fast' } = args;
+    if ((args.lane ?? TICK_LANE) !== TICK_LANE || form !== 'fast') return this.#tick(args, form);
     this.#pruning.begin(args.tick);
     try {
-      return await this.#tick({ ...send, passOver });
+      return await this.#tick(args, form);
     } finally {
       this.#pruning.end();
     }
   }
 
-  async #tick(args: {
-    readonly lane: string;
-    readonly values: readonly unknown[];
-    readonly withBefore: boolean;
-    readonly passOver: boolean;
-  }): Promise<TickResult> {
-    const { lane, values, withBefore } = args;
-    const send = async (passOver: boolean, isHeldUp: boolean) => {
-      const statement = { ...this.#tickStatement({ withBefore, passOver }), values };
-      const row = await this.#one<TickResult & QueryResultRow>(lane, statement);
-      return { ...NOTHING_SKIPPED, ...row, isHeldUp };
-    };
-    if (args.passOver) return send(true, false);
+  async #tick(args: TickRequest, form: TickForm | 'careful'): Promise<TickResult> {
+    if (form === 'careful') return this.#tickCarefully(args);
     try {
-      return await send(false, false);
+      return await this.#tickAtOnce(args, form);
     } catch (error) {
-      // It was undone whole: no slot is stamped.
-      if (!GIVES_WAY.has(stateOf(error) ?? '')) throw error;
-      return send(true, true);
+      if (form === 'fast' && GIVES_WAY.has(stateOf(error) ?? '')) {
+        return { ...(await this.#tick(args, 'over')), gaveWay: 'locks' };
+      }
+      // A trigger may wait for locks, too; and a locked table lets nothing through.
+      if (!mayBeOfRows(error) && !GIVES_WAY.has(stateOf(error) ?? '')) throw error;
+      try {
+        return { ...(await this.#tickCarefully(args)), gaveWay: 'rows' };
+      } catch (second) {
+        // Otherwise it says no more than the first, or that the function is not there yet.
+        throw second instanceof PostgresUnavailableError ? second : error;
+      }
     }
+  }
+
+  async #tickAtOnce(args: TickRequest, form: TickForm): Promise<TickResult> {
+    const values: unknown[] = [numberArray(args.slots), args.worker, args.tick];
+    if (form === 'over') values.push(...leavingOut(args), args.isLast ?? false);
+    const statement = { ...this.#tickStatement(form, args.withBefore ?? false), values };
+    return { ...NO_TROUBLE, ...(await this.#one<TickResult & QueryResultRow>(args.lane ?? TICK_LANE, statement)) };
+  }
+
+  async #tickCarefully(args: TickRequest): Promise<TickResult> {
+    const { worker, tick, slots, onTrial = [], isLast = false } = args;
+    const values = [numberArray(slots), worker, tick, ...leavingOut(args), textArray(onTrial), isLast];
+    const statement = { name: 'fence-tick-careful', text: CAREFUL_TEXT, values };
+    const { result } = await this.#one<{ result: TickResult }>(args.lane ?? TICK_LANE, statement);
+    return { ...NO_TROUBLE, ...result };
   }
 
   /**
@@ -233,7 +297,8 @@ export class Fence {
   }
 
   async #ask<Row extends QueryResultRow>(lane: string, statement: Statement): Promise<Row[]> {
-    return (await this.#link.query<Row>(lane, { ...statement, settings: FENCE_SETTINGS })).rows;
+    const settings = lane === TICK_LANE || lane === CLAIM_LANE ? TICK_SETTINGS : FENCE_SETTINGS;
+    return (await this.#link.query<Row>(lane, { ...statement, settings })).rows;
   }
 
   async #one<Row extends QueryResultRow>(lane: string, statement: Statement): Promise<Row> {
@@ -241,15 +306,16 @@ export class Fence {
   }
 }
 
+function leavingOut({ leftOut = [], leftOutSlots = [] }: TickRequest): string[] {
+  return [textArray(leftOut), numberArray(leftOutSlots)];
+}
+
 /** One name for each form, since a name is prepared with one text. */
-function makeTickStatements(names: TableNames, slots: number): (form: Required<TickForm>) => Statement {
-  const make = (name: string, form: TickForm): Statement => ({ name, text: tickText(names, slots, form) });
-  const plain = make('fence-tick', {});
-  const before = make('fence-tick-before', { withBefore: true });
-  const over = make('fence-tick-over', { passOver: true });
-  const overBefore = make('fence-tick-over-before', { passOver: true, withBefore: true });
-  return ({ withBefore, passOver }) => {
-    if (passOver) return withBefore ? overBefore : over;
-    return withBefore ? before : plain;
-  };
+function makeTickStatements(names: TableNames, slots: number): (form: TickForm, withBefore: boolean) => Statement {
+  const make = (form: TickForm, withBefore: boolean): Statement => ({
+    name: `fence-tick-${form}${withBefore ? '-before' : ''}`,
+    text: tickText(names, slots, { form, withBefore }),
+  });
+  const forms = { fast: [make('fast', false), make('fast', true)], over: [make('over', false), make('over', true)] };
+  return (form, withBefore) => forms[form][withBefore ? 1 : 0]!;
 }

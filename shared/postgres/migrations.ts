@@ -7,6 +7,7 @@
  */
 import type { Logger } from 'pino';
 import { hasRelation } from './adoption-record.ts';
+import { carefulFunction } from './careful-tick.ts';
 import {
   alterTriggerStatements,
   findAlteredFunctions,
@@ -92,6 +93,7 @@ export const MIGRATIONS: readonly Migration[] = [
     isIntact: hasChangeIndex,
     run: makeChangeIndex,
   },
+  { number: 9, name: 'careful ticks', isTransactional: true, isOfTable: false, run: makeCarefulTick },
 ];
 
 async function makeBookkeeping({ session, names, slots }: MigrationContext): Promise<void> {
@@ -155,6 +157,11 @@ async function setStorage({ session, names }: MigrationContext): Promise<void> {
  */
 async function setIdentity({ session }: MigrationContext): Promise<void> {
   await session.query({ text: 'ALTER TABLE scaler.table_change REPLICA IDENTITY FULL' });
+}
+
+/** Workers that come before it tick as far as they can without. Edited or dropped, it is mended as the triggers' functions are. */
+async function makeCarefulTick({ session, names, slots }: MigrationContext): Promise<void> {
+  for (const text of functionStatements(carefulFunction(names, slots))) await session.query({ text });
 }
 
 async function hasIdentity({ session }: MigrationContext): Promise<boolean> {

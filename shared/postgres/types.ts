@@ -27,3 +27,8 @@ function parseNumbers(text: string): number[] {
 export function numberArray(numbers: readonly number[]): string {
   return `{${numbers.join(',')}}`;
 }
+
+/** Of texts that need no quotes, such as ids. */
+export function textArray(texts: readonly string[]): string {
+  return `{${texts.join(',')}}`;
+}

@@ -199,8 +199,9 @@ describe('ticking', () => {
     await admin.query('UPDATE work_items SET value = 2147483646 WHERE id = $1', [ids[2]]);
     await claim('a', 1);
     for (const at of [1, 2]) {
-      const { rows, exhausted, exhaustedCount } = await tick('a', at);
-      assert.deepEqual([rows, exhaustedCount, [...exhausted].sort()], [10, 3, ids.slice(0, 3)]);
+      const { rows, exhausted, exhaustedCount, nullCount } = await tick('a', at);
+      const named = [`-${ids[0]}`, ids[1], ids[2]];
+      assert.deepEqual([rows, exhaustedCount, nullCount, [...exhausted].sort()], [10, 3, 1, named.sort()]);
     }
     const values = await column('SELECT value FROM work_items ORDER BY id');
     assert.deepEqual(values.slice(0, 4), [null, 2147483647, 2147483647, 2]);
@@ -338,7 +339,7 @@ describe('ticking', () => {
     try {
       await planner.query(FENCE_SETTINGS);
       await planner.query(`PREPARE t AS ${TICK_TEXT}`);
-      await planner.query(`PREPARE o AS ${tickText(NAMES, SLOTS, { passOver: true, withBefore: true })}`);
+      await planner.query(`PREPARE o AS ${tickText(NAMES, SLOTS, { form: 'over', withBefore: true })}`);
       for (const rows of [0, 10, 20_000]) {
         await addRows(link, NAMES, rows);
         for (const mayAnalyze of [false, true]) {
@@ -347,7 +348,9 @@ describe('ticking', () => {
             ['t', false],
             ['o', true],
           ] as const) {
-            const { rows: lines } = await planner.query(`EXPLAIN EXECUTE ${name}('{0,63}', 'a', 1)`);
+            const { rows: lines } = await planner.query(
+              `EXPLAIN EXECUTE ${name}('{0,63}', 'a', 1${byId ? ", '{}', '{}', false" : ''})`,
+            );
             const plan = lines.map((line) => line['QUERY PLAN']).join('\n');
             assert.doesNotMatch(plan, /Seq Scan/, plan);
             assert.match(plan, /Index Scan (using|on) work_items_scaler_slot/, plan);

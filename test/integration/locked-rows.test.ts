@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { adoptTable } from '../../shared/postgres/adoption.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
-import { CLAIM_LANE, Fence } from '../../shared/postgres/fence.ts';
+import { CLAIM_LANE, Fence, type TickRequest, type TickResult } from '../../shared/postgres/fence.ts';
 import { CLAIM_TEXT, ROW_PATIENCE_MS, tickText } from '../../shared/postgres/fence-statements.ts';
 import { addRows } from '../../shared/postgres/rows.ts';
 import { parseTableNames } from '../../shared/postgres/table.ts';
@@ -59,7 +59,7 @@ describe('ticks and the locks of others', () => {
 
   afterEach(() => other.end());
 
-  const tick = (at: number, more: { lane?: string; withBefore?: boolean; passOver?: boolean } = {}) =>
+  const tick = (at: number, more: Partial<TickRequest> = {}) =>
     fence.tick({ worker: 'a', tick: at, slots: ALL, ...more });
   const values = (worker: string, ...rest: number[]) => [`{${ALL}}`, worker, ...rest];
 
@@ -87,42 +87,54 @@ describe('ticks and the locks of others', () => {
     throw new Error('nobody came to wait');
   }
 
-  test('a row that stays locked is skipped and named, all others are ticked, and its id still counts in the checksum', async () => {
+  test('a row that stays locked holds its slot back, and all other slots are ticked', async () => {
     await other.query('BEGIN');
     const { id, slot } = await lockRow('first');
+    const beside = await column<number>(
+      `SELECT count(*)::int FROM work_items WHERE (uuid_hash_extended(id, 0) & ${SLOTS - 1})::int = $1`,
+      [slot],
+    );
     const result = await tick(11);
-    assert.deepEqual([result.rows, result.skipped, result.isHeldUp], [ROWS - 1, 1, true]);
-    assert.deepEqual([result.skippedIds, result.skippedSlots], [[id], [slot]]);
-    assert.equal(result.checksum, checksum);
+    assert.deepEqual([result.rows, result.missed, result.gaveWay], [ROWS - beside[0]!, 0, 'locks']);
+    assert.deepEqual([result.held, result.visible, result.checksum], [[slot], ROWS, checksum]);
+    const again = await tick(11, { form: 'over' });
+    assert.deepEqual([again.rows, again.held], [0, [slot]]);
+    await other.query('COMMIT');
+    assert.equal((await tick(11, { form: 'over' })).rows, beside[0], 'within the same second it gets its tick');
+    assert.deepEqual(await column('SELECT DISTINCT value FROM work_items'), [2]);
+    assert.equal(id.length, 36);
+  });
+
+  test('at the last chance only the rows that are still locked miss the tick, and they are named', async () => {
+    await other.query('BEGIN');
+    const { id } = await lockRow('first');
+    const result = await tick(11, { form: 'over', isLast: true });
+    assert.deepEqual([result.rows, result.missed, result.skipped, result.skippedIds], [ROWS - 1, 1, 1, [id]]);
+    assert.deepEqual([result.held, result.visible, result.checksum], [[], ROWS, checksum]);
     await other.query('COMMIT');
     assert.equal((await tick(11)).rows, 0, 'what was skipped never gets that tick');
     assert.deepEqual(await column('SELECT value FROM work_items WHERE id = $1', [id]), [1]);
-    assert.deepEqual(await column('SELECT DISTINCT value FROM work_items WHERE id <> $1', [id]), [2]);
-    const next = await tick(12);
-    assert.deepEqual([next.rows, next.skipped, next.isHeldUp, next.checksum], [ROWS, 0, false, checksum]);
+    assert.deepEqual(await tick(12).then(summary), [ROWS, 0, 0]);
   });
 
   test('passing over waits for no row, and ticks every row where none is locked', async () => {
-    assert.deepEqual(await tick(11, { passOver: true }).then(summary), [ROWS, 0, false]);
+    const over = { form: 'over', isLast: true } as const;
+    assert.deepEqual(await tick(11, over).then(summary), [ROWS, 0, 0]);
     await other.query('BEGIN');
     await lockRow('first');
     await lockRow('last');
-    assert.deepEqual(await tick(12, { passOver: true }).then(summary), [ROWS - 2, 2, false]);
+    assert.deepEqual(await tick(12, over).then(summary), [ROWS - 2, 2, 0]);
     await other.query('ROLLBACK; BEGIN; LOCK TABLE work_items IN ROW EXCLUSIVE MODE; SELECT FROM work_items FOR SHARE');
-    assert.deepEqual(await tick(13, { passOver: true }).then(summary), [0, ROWS, false]);
+    assert.deepEqual(await tick(13, over).then(summary), [0, ROWS, 0]);
     await other.query('ROLLBACK; BEGIN; SELECT FROM work_items FOR KEY SHARE');
-    assert.deepEqual(
-      await tick(14, { passOver: true }).then(summary),
-      [ROWS, 0, false],
-      'a foreign key check is no lock',
-    );
+    assert.deepEqual(await tick(14, over).then(summary), [ROWS, 0, 0], 'a foreign key check is no lock');
     await other.query('ROLLBACK');
   });
 
   test('first ticks skip locked rows as well, and say what the ticked ones stood at', async () => {
     await other.query('BEGIN');
     const { slot } = await lockRow('first');
-    const result = await tick(15, { lane: CLAIM_LANE, withBefore: true });
+    const result = await tick(15, { lane: CLAIM_LANE, withBefore: true, isLast: true });
     await other.query('ROLLBACK');
     assert.deepEqual([result.rows, result.skipped], [ROWS - 1, 1]);
     const rows = await column<number>(`SELECT (uuid_hash_extended(id, 0) & ${SLOTS - 1})::int FROM work_items`);
@@ -147,7 +159,7 @@ describe('ticks and the locks of others', () => {
     const ticking = tick(11);
     await untilBlocked(3 * ROW_PATIENCE_MS);
     await other.query('ROLLBACK');
-    assert.deepEqual(await ticking.then(summary), [ROWS, 0, false]);
+    assert.deepEqual(await ticking.then(summary), [ROWS, 0, 0]);
   });
 
   test('a transaction that locks rows in another order is not killed: the tick gives way', async () => {
@@ -156,11 +168,12 @@ describe('ticks and the locks of others', () => {
     const ticking = tick(11);
     await untilBlocked();
     await lockRow('first');
-    const { rows, skipped, isHeldUp } = await ticking;
+    const { held, missed, gaveWay } = await ticking;
     await other.query('COMMIT');
-    assert.deepEqual([rows + skipped, isHeldUp], [ROWS, true]);
-    assert.ok(skipped === 1 || skipped === 2, `${skipped} rows were skipped`);
-    assert.deepEqual(await tick(12).then(summary), [ROWS, 0, false]);
+    assert.deepEqual([missed, gaveWay], [0, 'locks']);
+    assert.ok(held.length === 1 || held.length === 2, `slots ${held} were held`);
+    await tick(11);
+    assert.deepEqual(await column('SELECT DISTINCT value FROM work_items'), [2]);
   });
 
   test('passing over needs no more than the rights that a worker is asked for: two columns to update', async () => {
@@ -169,7 +182,12 @@ describe('ticks and the locks of others', () => {
       GRANT SELECT ON work_items TO ${role}; GRANT UPDATE (value, currentworker) ON work_items TO ${role}`);
     try {
       await other.query(`SET ROLE ${role}`);
-      const { rows } = await other.query(tickText(NAMES, SLOTS, { passOver: true }), values('a', 11));
+      const { rows } = await other.query(tickText(NAMES, SLOTS, { form: 'over' }), [
+        ...values('a', 11),
+        '{}',
+        '{}',
+        true,
+      ]);
       assert.equal(rows[0].rows, ROWS);
     } finally {
       await other.query('RESET ROLE');
@@ -184,13 +202,14 @@ describe('ticks and the locks of others', () => {
         RETURN NULL; END $$;
       CREATE TRIGGER fail_first BEFORE UPDATE ON work_items FOR EACH STATEMENT EXECUTE FUNCTION fail_first()`);
     try {
-      assert.deepEqual(await tick(11).then(summary), [ROWS, 0, true]);
+      const { rows, gaveWay } = await tick(11);
+      assert.deepEqual([rows, gaveWay], [ROWS, 'locks']);
     } finally {
       await admin.query('DROP TRIGGER fail_first ON work_items; DROP FUNCTION fail_first; DROP SEQUENCE updates');
     }
   });
 });
 
-function summary(result: { rows: number; skipped: number; isHeldUp: boolean }): unknown[] {
-  return [result.rows, result.skipped, result.isHeldUp];
+function summary({ rows, skipped, held }: TickResult): unknown[] {
+  return [rows, skipped, held.length];
 }

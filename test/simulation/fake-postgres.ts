@@ -1,4 +1,4 @@
-import type { ClaimResult, SlotBefore, TickResult } from '../../shared/postgres/fence.ts';
+import type { BlockedRow, ClaimResult, SlotBefore, TickRequest, TickResult } from '../../shared/postgres/fence.ts';
 import { compareOrder, type Order } from '../../shared/ring/snapshot.ts';
 
 interface SlotRow {
@@ -10,6 +10,8 @@ interface SlotRow {
 
 /** How far ahead of the clock a tick's number may lie. */
 const AHEAD_TICKS = 2;
+/** Bad rows that one tick statement has the time to find. */
+const BAD_AT_ONCE = 2;
 
 /** What happened to a slot; a re-basing is one after which later ticks may come again. */
 export type FenceRecord =
@@ -31,6 +33,8 @@ export class FakePostgres {
   isDown = false;
   /** Slots of which an application has locked one row. */
   readonly lockedSlots = new Set<number>();
+  /** Slots of which one row cannot be written. */
+  readonly badSlots = new Set<number>();
   /** Database epoch ms minus world ms. */
   clockOffsetMs: number;
   /** The highest second that the clock showed before it was set back; -Infinity: it never was. */
@@ -86,20 +90,17 @@ export class FakePostgres {
     return { claimed, refused };
   }
 
-  tick(args: {
-    readonly worker: string;
-    readonly tick: number;
-    readonly slots: readonly number[];
-    readonly withBefore?: boolean;
-    readonly passOver?: boolean;
-  }): TickResult {
-    const skippedSlots: number[] = [];
+  /** One row of each slot may be locked or bad; its id is `row-of-` and the slot's number. */
+  tick(args: Omit<TickRequest, 'lane'>): TickResult {
+    const found = { stamped: 0, rows: 0, visible: 0, missed: 0, skippedIds: [] as string[], held: [] as number[] };
+    const undecided: number[] = [];
+    const blocked: BlockedRow[] = [];
+    const cleared: string[] = [];
     const before: SlotBefore[] = [];
-    let stamped = 0;
-    let rows = 0;
-    let checksum = 0n;
     const lost: number[] = [];
     const ahead: number[] = [];
+    let checksum = 0n;
+    const isLast = args.isLast === true;
     const isEarly = args.tick > this.second + AHEAD_TICKS;
     for (const slot of args.slots) {
       const row = this.#row(slot);
@@ -112,25 +113,45 @@ export class FakePostgres {
       const weight = this.weights[slot] ?? 0;
       if (isEarly) continue;
       if (weight === 0 || (row.lastTick >= args.tick && this.#broken !== 'tick')) continue;
-      const skipped = this.lockedSlots.has(slot) ? 1 : 0;
-      if (skipped > 0) skippedSlots.push(slot);
-      if (weight > skipped) before.push({ slot, lastTick: row.lastTick, rows: weight - skipped });
-      row.lastTick = args.tick;
-      stamped += 1;
-      rows += weight - skipped;
+      found.visible += weight;
       checksum ^= BigInt(slot * 65_537 + weight);
+      const id = `row-of-${slot}`;
+      const isPaused = args.leftOutSlots?.includes(slot) === true;
+      const isOut = isPaused || args.leftOut?.includes(id) === true;
+      const isLocked = this.lockedSlots.has(slot) && !isOut;
+      const isBad = this.badSlots.has(slot) && !isOut && !isLocked;
+      // The time suffices for a few bad rows.
+      const isCutShort = isBad && blocked.length >= BAD_AT_ONCE;
+      if (isCutShort) undecided.push(slot);
+      if (isLocked && !isLast) found.held.push(slot);
+      if (!isLast && (isLocked || isCutShort)) continue;
+      if (isLocked) found.skippedIds.push(id);
+      if (isBad && !isCutShort) blocked.push({ id, slot, state: '23514', message: 'violates a check constraint' });
+      if (!isBad && !isLocked && args.onTrial?.includes(id) === true) cleared.push(id);
+      const missed = isPaused ? weight : isOut || isLocked || isBad ? 1 : 0;
+      if (weight > missed) before.push({ slot, lastTick: row.lastTick, rows: weight - missed });
+      row.lastTick = args.tick;
+      found.stamped += 1;
+      found.rows += weight - missed;
+      found.missed += missed;
       this.records.push({ kind: 'increment', slot, tick: args.tick, worker: args.worker });
     }
-    const result = {
-      stamped,
-      rows,
-      skipped: skippedSlots.length,
-      skippedIds: skippedSlots.map((slot) => `row-of-${slot}`),
-      skippedSlots,
-      isHeldUp: skippedSlots.length > 0 && args.passOver !== true,
+    const metLocks = found.held.length + found.skippedIds.length > 0;
+    const metBad = blocked.length > 0;
+    const { form = 'fast' } = args;
+    const result: TickResult = {
+      ...found,
+      skipped: found.skippedIds.length,
+      undecided,
+      undecidedRows: undecided.map((slot) => this.weights[slot] ?? 0),
+      blocked,
+      cleared,
+      withheld: 0,
+      gaveWay: form !== 'careful' && metBad ? 'rows' : form === 'fast' && metLocks ? 'locks' : null,
       checksum: String(checksum),
       exhausted: [],
       exhaustedCount: 0,
+      nullCount: 0,
       lost,
       ahead,
       isEarly,

@@ -193,6 +193,18 @@ const FAULTS: readonly Fault[] = [
     },
   },
   {
+    name: 'rows that cannot be written',
+    longestMs: 12_000,
+    begin(world) {
+      const { badSlots } = world.postgres;
+      const some = Array.from({ length: world.random.between(1, 8) }, () => world.random.between(0, world.slots - 1));
+      for (const slot of some) badSlots.add(slot);
+      return () => {
+        for (const slot of some) badSlots.delete(slot);
+      };
+    },
+  },
+  {
     name: 'database clock set back',
     longestMs: 0,
     begin(world) {

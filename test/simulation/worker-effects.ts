@@ -64,10 +64,12 @@ export function performWorkerEffect(world: World, node: WorkerNode, effect: Work
         failed: { kind: 'claim-failed', order: effect.order, reason: 'unreachable' },
       });
     case 'tick': {
-      const { lane, tick, slots, passOver = false } = effect;
+      const { kind: _, lane, ...asked } = effect;
+      const { tick, slots } = effect;
+      const isLast = effect.isLast ?? lane === 'gained';
       return askPostgres(world, node, {
-        apply: () => postgres.tick({ worker: node.id, tick, slots, withBefore: lane === 'gained', passOver }),
-        answer: (result) => ({ kind: 'ticked', lane, tick, slots, result }),
+        apply: () => postgres.tick({ worker: node.id, ...asked, isLast, withBefore: lane === 'gained' }),
+        answer: (result) => ({ kind: 'ticked', lane, tick, slots, isLast, result }),
         failed: { kind: 'tick-failed', lane, tick, slots, reason: 'unreachable' },
       });
     }

@@ -46,8 +46,10 @@ function finish(
   lane: 'round' | 'lingering' = 'round',
 ) {
   const tick = state.round?.tick ?? 0;
-  return finishTick(state, { tick, result: makeTickResult(result) }, lane, at);
+  return finishTick(state, { tick, slots: at.slots, result: makeTickResult(result) }, lane, at);
 }
+
+const ofRound = (tick: number) => ({ lane: 'round', tick, slots: [] }) as const;
 
 describe('round: when it begins', () => {
   it('does nothing while the database’s clock is not measured', () => {
@@ -143,82 +145,188 @@ describe('round: its number and its chunks', () => {
       [1_000, 'round'],
       [1_001, 'gained'],
     ] as const) {
-      assert.deepEqual(finishTick(began, { tick, result }, lane, context(1_210)), { state: began, effects: [] });
+      assert.deepEqual(finishTick(began, { tick, slots: [], result }, lane, context(1_210)), {
+        state: began,
+        effects: [],
+      });
     }
-    assert.deepEqual(failTick(began, 1_000, 1_210), began);
+    assert.deepEqual(failTick(began, ofRound(1_000), context(1_210)), began);
   });
 });
 
-describe('round: locked rows', () => {
+describe('round: rows in trouble', () => {
   const many = { slots: [0, 1, 2, 3], expectedRows: 400 };
-  const LOCKED: Partial<TickResult> = { skipped: 1, skippedIds: ['x'], skippedSlots: [1] };
-  const sent = (effects: ReturnType<typeof finish>['effects']) =>
-    effects.flatMap((effect) =>
-      effect.kind === 'tick' ? [{ slots: effect.slots, passOver: effect.passOver ?? false }] : [],
-    );
+  const wide = { ...many, chunkRows: 1_000 };
+  const HELD: Partial<TickResult> = { held: [1], rows: 3, visible: 4, checksum: '9', gaveWay: 'locks' };
+  const BAD = { id: 'x', slot: 1, state: '23514', message: 'violates' };
+  type Effects = ReturnType<typeof finish>['effects'];
+  const sent = (effects: Effects) =>
+    effects.flatMap((effect) => (effect.kind === 'tick' ? [[effect.lane, effect.form ?? 'fast', effect.slots]] : []));
+  const ticks = (effects: Effects) => effects.flatMap((effect) => (effect.kind === 'tick' ? [effect] : []));
+  /** A round of one chunk, done with that result. */
+  const afterRound = (result: Partial<TickResult>, state = SETTLED) =>
+    finish(begin(state, context(1_200, wide)), context(1_210, wide), result);
+  const held = (state: RoundState, nowMs: number, result: Partial<TickResult>) =>
+    finishTick(state, { tick: 1_001, slots: [1], result: makeTickResult(result) }, 'held', context(nowMs, wide));
 
-  it('reports the rows that were skipped, and still lists them', () => {
-    const step = finish(begin(SETTLED, context(1_200)), context(1_210), { ...FOUR_ROWS, ...LOCKED, rows: 3 });
-    assert.deepEqual(step.effects, [
-      { kind: 'report', report: { kind: 'rows-skipped', count: 1, ids: ['x'] } },
-      {
-        kind: 'report',
-        report: { kind: 'watching', tick: 1_001, ring: 7, ids: ['x', 'y'], isChanged: false, tookMs: 10 },
-      },
+  it('ends, and is reported, without slots that have a locked row; they are tried again within the second', () => {
+    const ended = afterRound(HELD);
+    assert.deepEqual(kindsOf(ended.effects), ['report'], 'watching');
+    assert.deepEqual([ended.state.lastTick, ended.state.rows], [1_001, 4]);
+    let state = ended.state;
+    for (const atMs of [1_310, 1_510, 1_910]) {
+      assert.equal(roundWakeAtMs(state, context(atMs)), atMs);
+      assert.deepEqual(advanceRound(state, context(atMs - 1, wide)).effects, []);
+      const retried = advanceRound(state, context(atMs, wide));
+      assert.deepEqual(retried.effects, [{ kind: 'tick', lane: 'held', tick: 1_001, slots: [1], form: 'over' }]);
+      state = held(retried.state, atMs, { held: [1] }).state;
+    }
+    assert.equal(roundWakeAtMs(state, context(1_920)), 2_080, 'the last chance comes before the next round');
+    const last = advanceRound(state, context(2_080, wide));
+    assert.deepEqual(last.effects, [
+      { kind: 'tick', lane: 'held', tick: 1_001, slots: [1], form: 'over', isLast: true },
     ]);
-    assert.equal(step.state.rows, 4);
+    assert.equal(roundWakeAtMs(last.state, context(2_080)), 2_200);
+    const missed = held(last.state, 2_085, { missed: 1, skipped: 1, skippedIds: ['x'] });
+    assert.deepEqual(missed.effects, [{ kind: 'report', report: { kind: 'rows-missed', count: 1, skipped: 1 } }]);
   });
 
-  it('waits for a locked row once in a round: what is left of it passes over', () => {
-    const began = advanceRound(SETTLED, context(1_200, many));
-    assert.deepEqual(sent(began.effects), [{ slots: [0], passOver: false }]);
-    const held = finish(began.state, context(1_360, many), { ...LOCKED, rows: 99, isHeldUp: true });
-    assert.deepEqual(sent(held.effects), [{ slots: [1], passOver: true }]);
-    const third = finish(held.state, context(1_370, many), { rows: 100 });
-    assert.deepEqual(sent(third.effects), [{ slots: [2], passOver: true }]);
+  it('tries nothing again once the slots have had their tick', () => {
+    const retried = advanceRound(afterRound(HELD).state, context(1_310, wide));
+    const done = held(retried.state, 1_312, { stamped: 1, rows: 1 });
+    assert.equal(roundWakeAtMs(done.state, context(1_312)), 2_200);
   });
 
-  it('passes over the slots with locked rows in the next round, apart and last, until it skips none', () => {
-    const wide = { ...many, chunkRows: 1_000 };
-    const finished = finish(begin(SETTLED, context(1_200, wide)), context(1_360, wide), {
-      ...LOCKED,
-      rows: 399,
-      isHeldUp: true,
-    }).state;
-    for (const isLocked of [true, false]) {
-      const second = finished.lastTick + (isLocked ? 1 : 2);
+  it('a slow round leaves no time: held slots get their last chance before the next round’s statements', () => {
+    const ended = finish(begin(SETTLED, context(1_200, wide)), context(2_350, wide), HELD);
+    const next = advanceRound(ended.state, context(2_350, wide));
+    assert.deepEqual(sent(next.effects), [
+      ['held', 'over', [1]],
+      ['round', 'fast', [0, 2, 3]],
+    ]);
+    assert.deepEqual(
+      ticks(next.effects).map(({ tick, isLast }) => [tick, isLast ?? false]),
+      [
+        [1_001, true],
+        [1_002, false],
+      ],
+    );
+  });
+
+  it('an attempt that is still under way when the next round begins is followed by a last chance', () => {
+    const retried = advanceRound(afterRound(HELD).state, context(1_310, wide));
+    const next = advanceRound(retried.state, context(2_200, wide));
+    assert.deepEqual(
+      ticks(next.effects).map(({ lane, isLast }) => [lane, isLast ?? false]),
+      [
+        ['held', true],
+        ['round', false],
+      ],
+    );
+  });
+
+  it('a failed attempt is tried again', () => {
+    const retried = advanceRound(afterRound(HELD).state, context(1_310, wide));
+    const failed = failTick(retried.state, { lane: 'held', tick: 1_001, slots: [1] }, context(1_350, wide));
+    assert.equal(roundWakeAtMs(failed, context(1_350)), 1_550);
+  });
+
+  it('slots that went to another worker are tried no more', () => {
+    const retried = advanceRound(afterRound(HELD).state, context(1_310, { ...wide, slots: [0, 2, 3] }));
+    assert.deepEqual(retried.effects, []);
+  });
+
+  it('keeps slots with trouble apart from the others for some rounds', () => {
+    let { state } = afterRound(HELD);
+    state = held(advanceRound(state, context(1_310, wide)).state, 1_312, { stamped: 1, rows: 1 }).state;
+    for (const second of [1_002, 1_003, 1_004, 1_005]) {
       const nowMs = (second - 1_000) * 1_000 + 200;
-      const began = advanceRound({ ...finished, lastTick: second - 1 }, context(nowMs, wide));
-      assert.deepEqual(sent(began.effects), [{ slots: [0, 2, 3], passOver: false }]);
-      const apart = finish(began.state, context(nowMs + 5, wide), { rows: 300 });
-      assert.deepEqual(sent(apart.effects), [{ slots: [1], passOver: true }]);
-      const done = finish(apart.state, context(nowMs + 6, wide), isLocked ? { ...LOCKED, rows: 99 } : { rows: 100 });
-      assert.deepEqual(done.state.lockedSlots, isLocked ? [1] : []);
-      const next = advanceRound(done.state, context(nowMs + 1_000, wide));
-      assert.deepEqual(sent(next.effects)[0]?.slots, isLocked ? [0, 2, 3] : [0, 1, 2, 3]);
+      const began = advanceRound(state, context(nowMs, wide));
+      assert.deepEqual(sent(began.effects), [['round', 'fast', second < 1_005 ? [0, 2, 3] : [0, 1, 2, 3]]]);
+      const first = finish(began.state, context(nowMs + 5, wide), { rows: 3 });
+      assert.deepEqual(sent(first.effects), second < 1_005 ? [['round', 'over', [1]]] : []);
+      state = second < 1_005 ? finish(first.state, context(nowMs + 6, wide), { rows: 1 }).state : first.state;
     }
   });
 
-  it('passes over a lingering slot with locked rows, and remembers those of slots just gained', () => {
+  it('waits in vain twice at most: the rest of the round, and some rounds after it, wait for no row', () => {
+    let step = advanceRound(SETTLED, context(1_200, many));
+    const forms = [];
+    for (let chunk = 0; chunk < 4; chunk += 1) {
+      forms.push(...ticks(step.effects).map(({ form }) => form ?? 'fast'));
+      step = finish(step.state, context(1_300 + chunk, many), chunk < 2 ? { gaveWay: 'locks' } : {});
+    }
+    assert.deepEqual(forms, ['fast', 'fast', 'over', 'over']);
+    const next = advanceRound(step.state, context(2_200, many));
+    assert.deepEqual(sent(next.effects), [['round', 'over', [0]]]);
+  });
+
+  it('leaves a bad row out, tries it again when its pause is over, and longer pauses follow', () => {
+    const found = afterRound({ rows: 3, visible: 4, checksum: '9', missed: 1, blocked: [BAD], gaveWay: 'rows' });
+    assert.deepEqual(found.effects.slice(0, 2), [
+      {
+        kind: 'report',
+        report: { kind: 'blocked-rows', begun: [{ id: 'x', reason: 'constraint', message: 'violates' }], ended: [] },
+      },
+      { kind: 'report', report: { kind: 'rows-missed', count: 1, skipped: 0 } },
+    ]);
+    let { state } = found;
+    const trials: number[] = [];
+    for (let second = 1_002; second < 1_020; second += 1) {
+      const nowMs = (second - 1_000) * 1_000 + 211;
+      const began = advanceRound(state, context(nowMs, wide));
+      assert.deepEqual(sent(began.effects), [['round', 'fast', [0, 2, 3]]]);
+      const own = finish(began.state, context(nowMs, wide), { rows: 3 });
+      const [tick] = ticks(own.effects);
+      const isTrial = tick?.onTrial !== undefined;
+      assert.deepEqual(isTrial ? tick?.onTrial : tick?.leftOut, ['x']);
+      assert.equal(tick?.form, isTrial ? 'careful' : 'over');
+      if (isTrial) trials.push(second);
+      state = finish(own.state, context(nowMs, wide), {
+        missed: 1,
+        visible: 1,
+        ...(isTrial && { blocked: [BAD] }),
+      }).state;
+    }
+    assert.deepEqual(trials, [1_002, 1_004, 1_008, 1_016]);
+    const began = begin(state, context(20_211, wide));
+    const own = finish(began, context(20_211, wide), { rows: 3 });
+    const cleared = finish(own.state, context(20_212, wide), { rows: 1, cleared: ['x'] });
+    assert.deepEqual(cleared.effects[0], { kind: 'report', report: { kind: 'blocked-rows', begun: [], ended: ['x'] } });
+  });
+
+  it('looks for rows that a trigger withholds: the list that stands has more ids than the statements returned', () => {
+    const list = { key: '3:9', ids: ['x', 'y', 'z', 'withheld'] };
+    const ended = afterRound({ rows: 3, checksum: '9' }, { ...SETTLED, list });
+    const next = advanceRound(ended.state, context(2_200, wide));
+    assert.deepEqual(sent(next.effects), [['round', 'careful', [0, 1, 2, 3]]]);
+    const after = finish(next.state, context(2_210, wide), {
+      rows: 3,
+      visible: 4,
+      missed: 1,
+      blocked: [{ ...BAD, state: 'NSW01' }],
+    });
+    assert.deepEqual(sent(advanceRound(after.state, context(3_200, wide)).effects), [['round', 'fast', [0, 2, 3]]]);
+  });
+
+  it('passes over a lingering slot with trouble, and remembers that of slots just gained', () => {
     const gained = finishTick(
       SETTLED,
-      { tick: 1_000, result: makeTickResult({ ...LOCKED, skippedSlots: [9], isHeldUp: true }) },
+      { tick: 1_000, slots: [9], result: makeTickResult({ undecided: [9], undecidedRows: [1] }) },
       'gained',
       context(300),
     );
-    assert.deepEqual(kindsOf(gained.effects), ['report']);
     const began = advanceRound(gained.state, context(1_200, { lingering: [8, 9] }));
-    assert.deepEqual(sent(began.effects), [{ slots: [8, 9], passOver: true }]);
+    assert.deepEqual(sent(began.effects), [['lingering', 'over', [8, 9]]]);
     const own = finish(began.state, context(1_210), {}, 'lingering');
-    assert.deepEqual(sent(own.effects), [{ slots: [0, 1, 2, 3], passOver: false }]);
+    assert.deepEqual(sent(own.effects), [['round', 'fast', [0, 1, 2, 3]]]);
   });
 
   it('a wait for a lock does not make chunks smaller: it says nothing of how long a row takes', () => {
-    const wide = { chunkRows: 6_000, expectedRows: 6_000 };
-    const step = finish(begin(SETTLED, context(1_200, wide)), context(1_900, wide), {
-      ...LOCKED,
+    const large = { chunkRows: 6_000, expectedRows: 6_000 };
+    const step = finish(begin(SETTLED, context(1_200, large)), context(1_900, large), {
       rows: 5_999,
-      isHeldUp: true,
+      gaveWay: 'locks',
     });
     assert.equal(step.state.msPerRow, null);
   });
@@ -244,7 +352,7 @@ describe('round: missed seconds', () => {
     let state = begin(SETTLED, context(1_200));
     let nowMs = 1_200;
     for (const delayMs of [50, 100, 200, 400]) {
-      state = failTick(state, 1_001, nowMs);
+      state = failTick(state, ofRound(1_001), context(nowMs));
       assert.equal(roundWakeAtMs(state, context(nowMs)), nowMs + delayMs);
       assert.deepEqual(advanceRound(state, context(nowMs + delayMs - 1)).effects, []);
       nowMs += delayMs;
@@ -255,7 +363,7 @@ describe('round: missed seconds', () => {
   });
 
   it('a failed round whose second is over is given up, counted, and the second that it is begins', () => {
-    const failed = failTick(begin(SETTLED, context(1_200)), 1_001, 2_190);
+    const failed = failTick(begin(SETTLED, context(1_200)), ofRound(1_001), context(2_190));
     const next = advanceRound(failed, context(2_240));
     assert.deepEqual(next.effects, [missed(1), { kind: 'tick', lane: 'round', tick: 1_002, slots: [0, 1, 2, 3] }]);
     assert.equal(next.state.lastTick, 1_000);
@@ -318,13 +426,27 @@ describe('round: the list of ids', () => {
     assert.deepEqual(receiveIds(SETTLED, { tick: 1_000, ids: ['z'] }, context(5)), { state: SETTLED, effects: [] });
   });
 
-  it('tells of rows whose value is exhausted', () => {
-    const step = finish(begin(SETTLED, context(1_200)), context(1_210), {
-      ...FOUR_ROWS,
-      exhausted: ['x'],
-      exhaustedCount: 12,
+  it('counts rows whose value is NULL or the largest integer, and names them once', () => {
+    const unable = { ...FOUR_ROWS, exhausted: ['-n', 'x'], exhaustedCount: 12, nullCount: 5 };
+    const first = finish(begin(SETTLED, context(1_200)), context(1_210), unable);
+    const reports = first.effects.flatMap((effect) => (effect.kind === 'report' ? [effect.report] : []));
+    const begun = reports.flatMap((report) => (report.kind === 'blocked-rows' ? report.begun : []));
+    assert.deepEqual(
+      begun.map(({ id, reason }) => [id, reason]),
+      [
+        ['n', 'null'],
+        ['x', 'exhausted'],
+      ],
+    );
+    const counts = reports.flatMap((report) => (report.kind === 'blocked-counted' ? [report.counts] : []));
+    assert.deepEqual([counts[0]?.null, counts[0]?.exhausted, counts[0]?.locked], [5, 7, 0]);
+    const second = finish(begin(first.state, context(2_200)), context(2_210), unable);
+    assert.deepEqual(kindsOf(second.effects), ['report', 'report'], 'the counts, and watching');
+    const third = finish(begin(second.state, context(3_200)), context(3_210), FOUR_ROWS);
+    assert.deepEqual(third.effects[0], {
+      kind: 'report',
+      report: { kind: 'blocked-rows', begun: [], ended: ['n', 'x'] },
     });
-    assert.deepEqual(step.effects[0], { kind: 'report', report: { kind: 'rows-exhausted', count: 12, ids: ['x'] } });
   });
 });
 

@@ -21,7 +21,7 @@ const sources = FOLDERS.flatMap((folder) => listFiles(join(ROOT, folder))).map(r
 const PURE = [
   /^shared\/(ring|message)\//,
   /^shared\/machine\/machine\.ts$/,
-  /^services\/worker\/(protocol|machine|vetting|slice|round|chunks|takeover|heartbeat|departure|database-clock)\.ts$/,
+  /^services\/worker\/(protocol|machine|vetting|slice|round|chunks|blocked-rows|held-slots|troubled-slots|row-trouble|takeover|heartbeat|departure|database-clock)\.ts$/,
   /^services\/coordinator\/(protocol|machine|member|membership|membership-sweep|leadership|newest-read|office|planner|table-size|recount|recovery|desired-workers)\.ts$/,
   /^services\/cli\/(audit-log|drain-progress|ring-difference)\.ts$/,
   /^test\/e2e\/(log-lines|watching|handover|findings|psql-table)\.ts$/,
