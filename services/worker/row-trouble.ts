@@ -31,6 +31,8 @@ export interface RowTrouble {
   readonly held: HeldSlots | null;
   readonly blocked: BlockedRows;
   readonly troubled: TroubledSlots;
+  /** Blocked rows that were reported last. */
+  readonly reported: number;
 }
 
 export interface TroubleContext {
@@ -57,7 +59,12 @@ export interface TroubleStep {
   readonly effects: readonly WorkerEffect[];
 }
 
-export const NO_ROW_TROUBLE: RowTrouble = { held: null, blocked: NO_BLOCKED_ROWS, troubled: NO_TROUBLED_SLOTS };
+export const NO_ROW_TROUBLE: RowTrouble = {
+  held: null,
+  blocked: NO_BLOCKED_ROWS,
+  troubled: NO_TROUBLED_SLOTS,
+  reported: 0,
+};
 
 /** Rows that are blocked now: for the liveness value. */
 export function blockedRowsOf({ blocked }: RowTrouble): number {
@@ -122,10 +129,11 @@ export function settleRound(
   const troubled = endTroubledRound(trouble.troubled, round);
   const effects = reportBlocked(second.change);
   const counts = countBlocked(second.state);
-  if (totalOf(counts) > 0 || blockedRowsOf(trouble) > 0) {
+  const reported = totalOf(counts);
+  if (reported > 0 || trouble.reported > 0) {
     effects.push({ kind: 'report', report: { kind: 'blocked-counted', counts } });
   }
-  return { trouble: { held, blocked: second.state, troubled }, effects };
+  return { trouble: { held, blocked: second.state, troubled, reported }, effects };
 }
 
 export function retryHeldSlots(trouble: RowTrouble, context: TroubleContext): TroubleStep {

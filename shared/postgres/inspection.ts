@@ -1,6 +1,7 @@
 import type { QueryResultRow } from 'pg';
 import type { Adoption } from './adoption.ts';
 import type { PostgresLink } from './connection.ts';
+import { stateOf } from './failure.ts';
 import { quoteName, quoteTable, slotExpression, type TableNames } from './table.ts';
 
 /** A row as the database has it, with its slot's fence. */
@@ -23,7 +24,19 @@ export interface TableSample {
   readonly rows: readonly InspectedRow[];
 }
 
+/** A transaction that holds a row's lock. */
+export interface RowLock {
+  readonly pid: number;
+  readonly application: string;
+  /** Since its transaction began, s; null: this role may not see that. */
+  readonly ageSeconds: number | null;
+}
+
 const LANE = 'inspection';
+const HOLDERS = `SELECT l.pid, coalesce(a.application_name, '') AS application,
+    extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS "ageSeconds"
+  FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+  WHERE l.locktype = 'transactionid' AND l.granted AND l.pid <> pg_backend_pid()`;
 
 /** Looks at rows and fence from outside; changes nothing. Rejects as `PostgresLink.query` does. */
 export class Inspection {
@@ -31,11 +44,13 @@ export class Inspection {
   readonly #columns: string;
   readonly #join: string;
   readonly #id: string;
+  readonly #table: string;
 
   constructor(link: PostgresLink, names: TableNames, adoption: Adoption) {
     this.#link = link;
     const [id, value, worker] = [names.id, names.value, names.worker].map((name) => `w.${quoteName(name)}`);
     this.#id = id!;
+    this.#table = quoteTable(names);
     this.#columns = `${id}::text AS id, ${value} AS value, ${worker} AS "currentWorker", s.slot, s.worker AS owner, s.last_tick AS "lastTick"`;
     this.#join = `JOIN ${quoteTable(names)} w ON ${slotExpression(names.id, adoption.slots, 'w')} = s.slot`;
   }
@@ -45,6 +60,27 @@ export class Inspection {
     const text = `SELECT ${this.#columns} FROM scaler.slot s ${this.#join} WHERE ${this.#id} = $1::uuid`;
     const { rows } = await this.#link.query<InspectedRow & QueryResultRow>(LANE, { text, values: [id] });
     return rows[0] ?? null;
+  }
+
+  /**
+   * Who holds the row's lock, oldest first: a tick under way for some milliseconds, or an application. Row locks stand in the row
+   * itself, not in pg_locks; but each transaction's own number does.
+   */
+  async findLocks(id: string): Promise<readonly RowLock[]> {
+    const xmax = `(SELECT w.xmax FROM ${this.#table} w WHERE ${this.#id} = $1::uuid)`;
+    const find = async (condition: string) => {
+      const text = `${HOLDERS} AND ${condition} ORDER BY "ageSeconds" DESC NULLS LAST`;
+      return (await this.#link.query<RowLock & QueryResultRow>(LANE, { text, values: [id] })).rows;
+    };
+    const alone = await find(`l.transactionid = ${xmax}`);
+    if (alone.length > 0) return alone;
+    try {
+      return await find(`l.transactionid IN (SELECT m.xid FROM pg_get_multixact_members(${xmax}) m)`);
+    } catch (error) {
+      // The number is no group of transactions: the lock's holder is gone.
+      if (stateOf(error) !== null) return [];
+      throw error;
+    }
   }
 
   /** All rows, as of one moment: one statement, so value and last tick of each belong together. */

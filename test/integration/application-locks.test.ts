@@ -59,8 +59,8 @@ describe('an application that locks rows', { timeout: 240_000 }, () => {
     return { done, errors };
   }
 
-  const skippedLines = () =>
-    [...system.workers.values()].flatMap(({ lines }) => lines.filter(({ msg }) => /^rows skipped/.test(msg ?? '')));
+  const lockedLines = () =>
+    [...system.workers.values()].flatMap(({ lines }) => lines.filter(({ reason }) => reason === 'locked'));
 
   test('a row that stays locked misses its ticks; no other row does, no worker is evicted, and the row is named', async (t) => {
     const holder = await connect();
@@ -84,7 +84,7 @@ describe('an application that locks rows', { timeout: 240_000 }, () => {
     assert.ok(missed >= seconds - 3, `the locked row missed ${missed} ticks`);
     // One second of all rows is what a busy machine may cost.
     assert.ok(result.missed - missed <= ROWS, `other rows missed ${result.missed - missed} ticks`);
-    assert.ok(skippedLines().some(({ ids }) => (ids as string[]).includes(id)));
+    assert.ok(lockedLines().some((line) => line.id === id));
     const counts = [...system.workers.values()].map(({ lines }, index) => {
       const watching = lines.slice(listed[index]).filter(({ msg }) => msg === 'watching');
       return [...new Set(watching.map(({ count }) => count))];
@@ -107,7 +107,7 @@ describe('an application that locks rows', { timeout: 240_000 }, () => {
     t.diagnostic(`${load.done} jobs done; ${result.missed} of ${ticks} ticks missed`);
     assert.ok(load.done > 50, `${load.done} jobs were done`);
     assert.deepEqual(load.errors, []);
-    assert.ok(result.missed < ticks / 5, `${result.missed} of ${ticks} ticks missed`);
+    assert.ok(result.missed < ticks / 20, `${result.missed} of ${ticks} ticks missed`);
   });
 
   test('transactions of two rows in id order: none is killed by a deadlock with a tick', async (t) => {
@@ -127,6 +127,6 @@ describe('an application that locks rows', { timeout: 240_000 }, () => {
     t.diagnostic(`${load.done} transactions; ${result.missed} of ${ticks} ticks missed`);
     assert.deepEqual(load.errors, [], 'no transaction failed');
     assert.ok(load.done > 50, `${load.done} transactions were done`);
-    assert.ok(result.missed < ticks / 5, `${result.missed} of ${ticks} ticks missed`);
+    assert.ok(result.missed < ticks / 20, `${result.missed} of ${ticks} ticks missed`);
   });
 });

@@ -155,7 +155,7 @@ describe('the whole system', { timeout: 240_000 }, () => {
       const reports = [...workers.values()].map((worker) =>
         worker.waitFor(
           'the report',
-          ({ msg, ids }) => /cannot grow/.test(msg ?? '') && (ids as string[]).includes(rows[0]?.id ?? ''),
+          ({ msg, id, reason }) => /^row blocked/.test(msg ?? '') && id === rows[0]?.id && reason === 'exhausted',
         ),
       );
       await Promise.any(reports);

@@ -14,8 +14,11 @@ export async function listWorkers(context: CommandContext): Promise<number> {
     workers.length === 0
       ? 'no worker is alive'
       : formatTable(
-          ['worker', 'state', 'rows', 'ring', 'tick', 'started'],
-          workers.map(({ id, state, rows, ring, tick, startedAt }) => [id, state, rows, ring, tick, startedAt]),
+          ['worker', 'state', 'rows', 'blocked', 'ring', 'tick', 'started'],
+          workers.map(({ id, state, rows, blocked, ring, tick, startedAt }) => {
+            // Workers of an earlier version do not say.
+            return [id, state, rows, blocked ?? '?', ring, tick, startedAt];
+          }),
         ),
   );
   return 0;
