@@ -23,8 +23,9 @@ const BUDGET_MS = 120;
 /** A slot that is begun is brought to its end within so much more: what is left of its rows would miss the tick. */
 const FINISH_MS = 60;
 /** In a trigger, for instance. Longer than most short transactions' last moments, and short enough to try several parts. */
-const WAIT_MS = 5;
-const WAITS_MOST = 8;
+const WAIT_MS = 3;
+/** Enough to find one waiting row among thousands by halving. */
+const WAITS_MOST = 20;
 const BAD_MOST = 500;
 /** Connection, transaction state, resources, operator's intervention, system. */
 const RAISED = "'08', '25', '53', '57', '58'";

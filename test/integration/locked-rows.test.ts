@@ -176,6 +176,85 @@ describe('ticks and the locks of others', () => {
     assert.deepEqual(await column('SELECT DISTINCT value FROM work_items'), [2]);
   });
 
+  /** A trigger that takes this advisory lock for the rows that fit. */
+  async function waitInTrigger(condition: string): Promise<void> {
+    await admin.query(`CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF ${condition} THEN PERFORM pg_advisory_xact_lock_shared(7); END IF; RETURN NEW; END $$;
+      CREATE TRIGGER wait BEFORE UPDATE ON work_items FOR EACH ROW EXECUTE FUNCTION wait()`);
+  }
+
+  const dropTrigger = () => admin.query('DROP TRIGGER wait ON work_items; DROP FUNCTION wait');
+
+  test('a row whose trigger waits for a lock holds its slot back, and at the last chance costs itself alone', async () => {
+    const [id] = await column<string>('SELECT id::text FROM work_items ORDER BY random() LIMIT 1');
+    await waitInTrigger(`NEW.id = '${id}'`);
+    try {
+      await other.query('BEGIN; SELECT pg_advisory_xact_lock(7)');
+      let result = await tick(11);
+      for (let calls = 0; result.undecided.length > 0 && calls < 50; calls += 1) {
+        result = await tick(11, { form: 'careful' });
+      }
+      assert.deepEqual([result.held.length, result.blocked], [1, []]);
+      let missed: string[] = [];
+      for (let calls = 0; calls < 50; calls += 1) {
+        const last = await tick(12 + calls, { form: 'careful', isLast: true });
+        missed = last.blocked.map((row) => `${row.id} ${row.state}`);
+        if (last.rows === ROWS - 1) break;
+      }
+      assert.deepEqual(missed, [`${id} 55P03`]);
+      await other.query('COMMIT');
+      assert.equal((await tick(100)).rows, ROWS);
+    } finally {
+      await dropTrigger();
+    }
+  });
+
+  test('triggers that all wait for one lock: the tick gives up soon, blames no row, and holds no slot', async () => {
+    await waitInTrigger('true');
+    try {
+      await other.query('BEGIN; SELECT pg_advisory_xact_lock(7)');
+      const { rows, blocked, held, undecided } = await tick(11);
+      assert.deepEqual([rows, blocked], [0, []]);
+      const filled = await column<number>(
+        `SELECT count(DISTINCT uuid_hash_extended(id, 0) & ${SLOTS - 1})::int FROM work_items`,
+      );
+      assert.equal(held.length + undecided.length, filled[0]);
+      await other.query('COMMIT');
+      assert.equal((await tick(11)).rows, ROWS);
+    } finally {
+      await dropTrigger();
+    }
+  });
+
+  for (const mode of ['ACCESS EXCLUSIVE', 'EXCLUSIVE', 'SHARE ROW EXCLUSIVE', 'SHARE'] as const) {
+    test(`a table locked in ${mode} mode: the tick gives up with the lock's own error, and stamps nothing`, async () => {
+      await other.query(`BEGIN; LOCK TABLE work_items IN ${mode} MODE`);
+      for (const form of ['fast', 'over', 'careful'] as const) {
+        await assert.rejects(tick(11, { form }), { code: '55P03' });
+      }
+      await other.query('ROLLBACK');
+      assert.equal((await tick(11)).rows, ROWS);
+    });
+  }
+
+  test('what waits behind a long reader, as an ALTER TABLE does, stops ticks only until it gives up', async () => {
+    const third = new pg.Client({ connectionString: database.url });
+    await third.connect();
+    try {
+      await other.query('BEGIN; SELECT FROM work_items LIMIT 1');
+      await third.query("SET lock_timeout = '2s'");
+      const altering = third.query('ALTER TABLE work_items ADD COLUMN more int');
+      altering.catch(() => {});
+      await untilBlocked();
+      await assert.rejects(tick(11), { code: '55P03' });
+      await assert.rejects(altering, { code: '55P03' });
+      assert.equal((await tick(11)).rows, ROWS);
+      await other.query('ROLLBACK');
+    } finally {
+      await third.end();
+    }
+  });
+
   test('passing over needs no more than the rights that a worker is asked for: two columns to update', async () => {
     const role = `ticker_${new URL(database.url).pathname.slice(1)}`;
     await admin.query(`CREATE ROLE ${role}; GRANT USAGE ON SCHEMA scaler TO ${role}; GRANT SELECT, UPDATE ON scaler.slot TO ${role};
