@@ -20,9 +20,9 @@ const sources = FOLDERS.flatMap((folder) => listFiles(join(ROOT, folder))).map(r
 /** Decisions: same input, same output. They import no clock, no environment, no client library, no randomness. */
 const PURE = [
   /^shared\/(ring|message)\//,
-  /^shared\/machine\/machine\.ts$/,
-  /^services\/worker\/(protocol|machine|vetting|slice|round|chunks|blocked-rows|held-slots|troubled-slots|row-trouble|takeover|heartbeat|departure|database-clock)\.ts$/,
-  /^services\/coordinator\/(protocol|machine|member|membership|membership-sweep|leadership|newest-read|office|planner|table-size|recount|recovery|desired-workers)\.ts$/,
+  /^shared\/machine\/(machine|trouble)\.ts$/,
+  /^services\/worker\/(protocol|machine|vetting|slice|round|chunks|blocked-rows|held-slots|troubled-slots|row-trouble|takeover|heartbeat|departure|database-clock|readiness)\.ts$/,
+  /^services\/coordinator\/(protocol|machine|member|membership|membership-sweep|leadership|newest-read|office|planner|table-size|recount|recovery|desired-workers|readiness|table-care)\.ts$/,
   /^services\/cli\/(audit-log|drain-progress|ring-difference)\.ts$/,
   /^test\/e2e\/(log-lines|watching|handover|findings|psql-table)\.ts$/,
   /^test\/simulation\/random\.ts$/,
