@@ -3,11 +3,12 @@ import { assertNever } from '../../shared/machine/machine.ts';
 import type { NatsLink } from '../../shared/nats/connection.ts';
 import { decodeLiveness } from '../../shared/nats/liveness.ts';
 import type { LivenessBucket } from '../../shared/nats/liveness-bucket.ts';
+import { describeNatsError } from '../../shared/nats/nats-errors.ts';
 import { probe } from '../../shared/nats/probe.ts';
 import { publishApplied } from '../../shared/nats/ring-applied.ts';
 import type { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
+import { describeFailure } from '../../shared/postgres/failure.ts';
 import { CLAIM_LANE, type Fence, TICK_LANE } from '../../shared/postgres/fence.ts';
-import { describeError } from '../../shared/process/describe-error.ts';
 import type { ClockComparison } from './clock-skew.ts';
 import type { WorkerConfig, WorkerEffect, WorkerEvent, WorkerReport } from './protocol.ts';
 
@@ -42,10 +43,7 @@ export function performWorker(config: WorkerConfig, outside: WorkerOutside): Per
       case 'renew':
         return renew(outside, effect);
       case 'remove-key':
-        return outside.liveness.remove().then(
-          (removed) => ({ kind: 'key-removed', removed }),
-          () => ({ kind: 'key-removed', removed: false }),
-        );
+        return removeKey(outside);
       case 'read-newest':
         return readNewest(outside);
       case 'read-issued':
@@ -57,17 +55,17 @@ export function performWorker(config: WorkerConfig, outside: WorkerOutside): Per
       case 'rebase':
         return fence.rebase({ worker: config.id, slots: effect.slots }).then(
           (slots) => ({ kind: 'rebased', slots }),
-          () => null,
+          (error) => ({ kind: 'rebase-failed', reason: describeFailure(error) }),
         );
       case 'read-ids':
         return fence.readIds({ slots: effect.slots }).then(
           (ids) => ({ kind: 'ids-read', tick: effect.tick, ids }),
-          () => ({ kind: 'ids-failed', tick: effect.tick }),
+          (error) => ({ kind: 'ids-failed', tick: effect.tick, reason: describeFailure(error) }),
         );
       case 'read-owned':
         return fence.owned(config.id).then(
           (slots) => ({ kind: 'owned-read', slots }),
-          () => ({ kind: 'owned-read', slots: null }),
+          (error) => ({ kind: 'owned-read', slots: null, reason: describeFailure(error) }),
         );
       case 'tell-applied':
         publishApplied(outside.link, effect.applied);
@@ -95,8 +93,8 @@ async function checkIdentity(config: WorkerConfig, outside: WorkerOutside): Prom
     if (answer.kind === 'timeout') return { kind: 'identity-checked', outcome: 'unclear' };
     const outcome = await outside.liveness.deleteAt(id, entry.revision);
     return { kind: 'identity-checked', outcome: outcome === 'deleted' ? 'free' : 'unclear' };
-  } catch {
-    return { kind: 'identity-checked', outcome: 'unclear' };
+  } catch (error) {
+    return { kind: 'identity-checked', outcome: 'unclear', reason: describeNatsError(error) };
   }
 }
 
@@ -112,15 +110,27 @@ async function measureClock({ fence, compareClocks }: WorkerOutside): Promise<Wo
     const receivedMs = performance.now();
     compareClocks({ serverMs, wallMs: Date.now(), roundTripMs: receivedMs - sentMs });
     return { kind: 'clock-measured', serverMs, sentMs, receivedMs };
-  } catch {
-    return { kind: 'clock-failed' };
+  } catch (error) {
+    return { kind: 'clock-failed', reason: describeFailure(error) };
   }
 }
 
 async function renew(outside: WorkerOutside, effect: Extract<WorkerEffect, { kind: 'renew' }>): Promise<WorkerEvent> {
   const outcome = await outside.liveness.renew(effect.value);
-  if (outcome.kind === 'renewed') return { kind: 'renewed' };
-  return { kind: outcome.kind === 'taken' ? 'renewal-taken' : 'renewal-failed' };
+  switch (outcome.kind) {
+    case 'renewed':
+      return { kind: 'renewed' };
+    case 'taken':
+      return { kind: 'renewal-taken' };
+    case 'failed':
+      return { kind: 'renewal-failed', reason: outcome.reason };
+  }
+}
+
+async function removeKey({ liveness }: WorkerOutside): Promise<WorkerEvent> {
+  const outcome = await liveness.remove();
+  if (outcome.kind === 'removed') return { kind: 'key-removed', removed: true };
+  return { kind: 'key-removed', removed: false, reason: outcome.reason };
 }
 
 async function readNewest(outside: WorkerOutside): Promise<WorkerEvent> {
@@ -129,8 +139,8 @@ async function readNewest(outside: WorkerOutside): Promise<WorkerEvent> {
     if (newest !== null && newest.snapshot === null) outside.reject(newest.reason ?? 'unreadable');
     if (newest === null) return { kind: 'newest-read', snapshot: null };
     return { kind: 'newest-read', snapshot: newest.snapshot, sequence: newest.sequence };
-  } catch {
-    return { kind: 'newest-failed' };
+  } catch (error) {
+    return { kind: 'newest-failed', reason: describeNatsError(error) };
   }
 }
 
@@ -138,8 +148,8 @@ async function readIssued(fence: Fence, withVersion: boolean): Promise<WorkerEve
   try {
     const [epoch, newest] = await Promise.all([fence.lastEpoch(), withVersion ? fence.newest() : null]);
     return { kind: 'issued-read', issued: { epoch, version: withVersion ? (newest?.version ?? 0) : null } };
-  } catch {
-    return { kind: 'issued-read', issued: null };
+  } catch (error) {
+    return { kind: 'issued-read', issued: null, reason: describeFailure(error) };
   }
 }
 
@@ -153,7 +163,7 @@ async function claim(
     const result = await fence.claim({ worker: config.id, ...order, slots });
     return { kind: 'claimed', order, result };
   } catch (error) {
-    return { kind: 'claim-failed', order, reason: describeError(await explain(error)) };
+    return { kind: 'claim-failed', order, reason: describeFailure(await explain(error)) };
   }
 }
 
@@ -173,6 +183,6 @@ async function tick(
     const result = await fence.tick({ worker: config.id, ...asked, isLast, lane: connection, withBefore: isGained });
     return { kind: 'ticked', lane, tick: effect.tick, slots, ...(isLast && { isLast }), result };
   } catch (error) {
-    return { kind: 'tick-failed', lane, tick: effect.tick, slots, reason: describeError(await explain(error)) };
+    return { kind: 'tick-failed', lane, tick: effect.tick, slots, reason: describeFailure(await explain(error)) };
   }
 }

@@ -1,4 +1,5 @@
 import { assertNever, earliest, type Step } from '../../shared/machine/machine.ts';
+import type { Unready } from '../../shared/machine/trouble.ts';
 import type { Liveness } from '../../shared/nats/liveness.ts';
 import { compareOrder, type Order, type Snapshot } from '../../shared/ring/snapshot.ts';
 import { addSample, type DatabaseClock, isMeasured, UNMEASURED } from './database-clock.ts';
@@ -14,6 +15,7 @@ import {
   withdraw,
 } from './heartbeat.ts';
 import type { WorkerConfig, WorkerEffect, WorkerEvent, WorkerReport } from './protocol.ts';
+import { judgeWorker, NOT_READY_YET, type Readiness, readinessWakeAtMs, watchServers } from './readiness.ts';
 import {
   abandonRound,
   advanceRound,
@@ -88,6 +90,8 @@ export interface WorkerState {
   /** It has been asked to have no slots, and lives on. */
   readonly isDrained: boolean;
   readonly departure: Departure | null;
+  /** It only watches: nothing else depends on it. */
+  readonly readiness: Readiness;
 }
 
 /** Something asked again and again, one question under way at most. */
@@ -128,6 +132,7 @@ export function startWorker(config: WorkerConfig): WorkerState {
     heartbeat: NOT_REGISTERED,
     isDrained: false,
     departure: null,
+    readiness: NOT_READY_YET,
   };
 }
 
@@ -135,16 +140,27 @@ export function stepWorker(state: WorkerState, event: WorkerEvent, nowMs: number
   if (state.stage === 'stopped') return { state, effects: [], wakeAtMs: null };
   const handled = handle(state, event, nowMs);
   const advanced = advance(handled.state, nowMs);
-  return {
-    state: advanced.state,
-    effects: [...handled.effects, ...advanced.effects],
-    wakeAtMs: wakeAtMs(advanced.state),
-  };
+  const effects = [...handled.effects, ...advanced.effects];
+  const { lastTick } = advanced.state.round;
+  const watched = watchServers(state.readiness, { event, effects, lastTick }, nowMs);
+  const next = { ...advanced.state, readiness: watched.state };
+  const reports = watched.reports.map((report): WorkerEffect => ({ kind: 'report', report }));
+  return { state: next, effects: [...effects, ...reports], wakeAtMs: wakeAtMs(next) };
 }
 
-/** Has the newest snapshot been applied, and a whole round been ticked since the start? What readiness probes ask. */
-export function isReady(state: WorkerState): boolean {
-  return state.stage === 'running' && state.heartbeat.phase === 'registered' && state.round.lastTick > 0;
+/** Why readiness probes are refused; null: the worker is ready. */
+export function findUnready(state: WorkerState, nowMs: number): Unready | null {
+  const { slice, heartbeat, readiness } = state;
+  const { applying } = slice;
+  return judgeWorker(readiness, {
+    stage: state.stage,
+    isLeaving: state.departure !== null,
+    isRegistered: heartbeat.phase === 'registered',
+    hasRing: slice.applied !== null,
+    rows: livenessOf(state).rows,
+    claiming: applying === null ? null : { slots: applying.claims.length, sinceMs: applying.startedMs },
+    nowMs,
+  });
 }
 
 export function livenessOf(state: WorkerState): Liveness {
@@ -164,7 +180,7 @@ function handle(state: WorkerState, event: WorkerEvent, nowMs: number): Change {
     case 'wake':
       return only(state);
     case 'identity-checked':
-      return finishIdentityCheck(state, event.outcome, nowMs);
+      return finishIdentityCheck(state, event, nowMs);
     case 'clock-measured':
       return only(finishMeasurement(state, event, nowMs));
     case 'clock-failed':
@@ -200,6 +216,9 @@ function handle(state: WorkerState, event: WorkerEvent, nowMs: number): Change {
       return only({ ...state, round: failIds(state.round, event.tick) });
     case 'owned-read':
       return only({ ...state, departure: finishOwnedRead(state.departure, event.slots, nowMs) });
+    case 'rebase-failed':
+    case 'disconnected':
+      return only(state);
     case 'reconnected':
       return only({ ...state, newestRead: AT_ONCE, heartbeat: hurryHeartbeat(state.heartbeat) });
     case 'drain-requested':
@@ -254,7 +273,7 @@ function advance(state: WorkerState, nowMs: number): Change {
 
 function wakeAtMs(state: WorkerState): number | null {
   if (state.stage === 'stopped') return null;
-  if (state.stage === 'checking') return pollAtMs(state.identityCheck);
+  if (state.stage === 'checking') return earliest(pollAtMs(state.identityCheck), ...readinessWakeAtMs(state.readiness));
   return earliest(
     pollAtMs(state.clockRead),
     pollAtMs(state.newestRead),
@@ -263,6 +282,7 @@ function wakeAtMs(state: WorkerState): number | null {
     roundWakeAtMs(state.round, { clock: state.clock, phaseMs: state.config.phaseMs }),
     isWarm(state) || state.departure !== null ? heartbeatWakeAtMs(state.heartbeat) : null,
     departureWakeAtMs(state.departure, state.config.graceMs),
+    ...readinessWakeAtMs(state.readiness),
   );
 }
 
@@ -276,7 +296,11 @@ function isWarm(state: WorkerState): boolean {
   );
 }
 
-function finishIdentityCheck(state: WorkerState, outcome: 'free' | 'held' | 'unclear', nowMs: number): Change {
+function finishIdentityCheck(
+  state: WorkerState,
+  { outcome, reason }: Extract<WorkerEvent, { kind: 'identity-checked' }>,
+  nowMs: number,
+): Change {
   switch (outcome) {
     case 'free':
       return {
@@ -292,7 +316,7 @@ function finishIdentityCheck(state: WorkerState, outcome: 'free' | 'held' | 'unc
     case 'unclear': {
       // Its key is there but it does not answer: frozen, or dead on a vanished host. Its key's end decides.
       const waiting = { ...state, identityCheck: pause(IDENTITY_RETRY_MS, nowMs) };
-      return reported(waiting, { kind: 'identity-unclear' });
+      return reason === undefined ? reported(waiting, { kind: 'identity-unclear' }) : only(waiting);
     }
     default:
       return assertNever(outcome);

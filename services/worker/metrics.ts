@@ -7,6 +7,7 @@ const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5
 export function makeWorkerMetrics(registry: Registry) {
   const registers = [registry];
   return {
+    ready: new Gauge({ name: `${PREFIX}ready`, help: '1 while /readyz answers 200', registers }),
     ring: new Gauge({ name: `${PREFIX}ring_version`, help: 'Version of the snapshot applied', registers }),
     rows: new Gauge({ name: `${PREFIX}rows`, help: 'Rows watched', registers }),
     tick: new Gauge({

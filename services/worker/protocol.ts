@@ -1,3 +1,4 @@
+import type { TroubleReport } from '../../shared/machine/trouble.ts';
 import type { Liveness } from '../../shared/nats/liveness.ts';
 import type { RingApplied } from '../../shared/nats/ring-applied.ts';
 import type { ClaimResult, TickResult } from '../../shared/postgres/fence.ts';
@@ -44,21 +45,27 @@ export type Ids = Pick<readonly string[], 'length' | 'slice'>;
 
 export type WorkerEvent =
   | { readonly kind: 'wake' }
-  | { readonly kind: 'identity-checked'; readonly outcome: 'free' | 'held' | 'unclear' }
+  /** Reason: why NATS could not say; left out where it did. */
+  | {
+      readonly kind: 'identity-checked';
+      readonly outcome: 'free' | 'held' | 'unclear';
+      readonly reason?: string;
+    }
   | { readonly kind: 'clock-measured'; readonly serverMs: number; readonly sentMs: number; readonly receivedMs: number }
-  | { readonly kind: 'clock-failed' }
+  | { readonly kind: 'clock-failed'; readonly reason?: string }
   | { readonly kind: 'renewed' }
-  | { readonly kind: 'renewal-failed' }
+  | { readonly kind: 'renewal-failed'; readonly reason?: string }
   | { readonly kind: 'renewal-taken' }
-  | { readonly kind: 'key-removed'; readonly removed: boolean }
+  | { readonly kind: 'key-removed'; readonly removed: boolean; readonly reason?: string }
   | { readonly kind: 'snapshot-received'; readonly snapshot: Snapshot }
   /** Sequence: the message's place in the stream. */
   | { readonly kind: 'newest-read'; readonly snapshot: Snapshot | null; readonly sequence?: number }
-  | { readonly kind: 'newest-failed' }
+  | { readonly kind: 'newest-failed'; readonly reason?: string }
   /** Issued null: Postgres did not answer. Version null: it was not asked for. */
   | {
       readonly kind: 'issued-read';
       readonly issued: { readonly epoch: number; readonly version: number | null } | null;
+      readonly reason?: string;
     }
   | { readonly kind: 'claimed'; readonly order: Order; readonly result: ClaimResult }
   | { readonly kind: 'claim-failed'; readonly order: Order; readonly reason: string }
@@ -79,11 +86,12 @@ export type WorkerEvent =
       readonly reason: string;
     }
   | { readonly kind: 'rebased'; readonly slots: number }
+  | { readonly kind: 'rebase-failed'; readonly reason: string }
   /** Tick: of the round that asked. */
   | { readonly kind: 'ids-read'; readonly tick: number; readonly ids: Ids }
-  | { readonly kind: 'ids-failed'; readonly tick: number }
-  | { readonly kind: 'owned-read'; readonly slots: readonly number[] | null }
-  | { readonly kind: 'reconnected' }
+  | { readonly kind: 'ids-failed'; readonly tick: number; readonly reason?: string }
+  | { readonly kind: 'owned-read'; readonly slots: readonly number[] | null; readonly reason?: string }
+  | { readonly kind: 'disconnected' | 'reconnected' }
   | { readonly kind: 'drain-requested' | 'undrain-requested' }
   | { readonly kind: 'leave-requested' };
 
@@ -112,6 +120,9 @@ export type WorkerEffect =
   | { readonly kind: 'report'; readonly report: WorkerReport }
   /** The last effect of a worker's life. */
   | { readonly kind: 'stop'; readonly code: 0 | 1; readonly reason: string };
+
+/** What a worker asks, by the name that logs and `/readyz` give it. */
+export type Server = 'Postgres' | 'NATS';
 
 /** What a person or a metric is told; none of it changes what happens. */
 export type WorkerReport =
@@ -153,6 +164,7 @@ export type WorkerReport =
       readonly isRepeated: boolean;
     }
   | { readonly kind: 'failed'; readonly what: 'claim' | 'tick'; readonly reason: string }
+  | (TroubleReport & { readonly server: Server })
   | { readonly kind: 'tick-early'; readonly tick: number }
   | { readonly kind: 'rebased'; readonly slots: number }
   | { readonly kind: 'drained' | 'undrained' }

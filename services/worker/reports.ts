@@ -1,3 +1,4 @@
+import { logTrouble } from '../../shared/log/trouble-lines.ts';
 import { assertNever } from '../../shared/machine/machine.ts';
 import { describeCause } from '../../shared/ring/snapshot.ts';
 import { BLOCKED_REASONS } from './blocked-rows.ts';
@@ -15,6 +16,9 @@ export function makeWorkerReports(
   const { log, metrics, subject } = options;
   const lines = new WatchingLines(options);
   const blockedRows = new BlockedRowsNotice(log);
+  let isIdentityUnclear = false;
+  /** Ticks of rows missed in Postgres' trouble, which its last line sums up; null: there is none. */
+  let missedInTrouble: number | null = null;
   return (report) => {
     switch (report.kind) {
       case 'watching':
@@ -39,10 +43,15 @@ export function makeWorkerReports(
       case 'registered':
         return log.info('registered: warm, and ready for rows');
       case 'identity-unclear':
+        // Asked again several times a second, until the key expires.
+        if (isIdentityUnclear) return;
+        isIdentityUnclear = true;
         return log.warn('a worker of this id left its key and does not answer; waiting for the key to expire');
       case 'ticks-missed':
         metrics.missedTicks.inc(report.seconds * report.rows);
-        return log.warn({ seconds: report.seconds, rows: report.rows }, 'ticks missed');
+        if (missedInTrouble === null) return log.warn({ seconds: report.seconds, rows: report.rows }, 'ticks missed');
+        missedInTrouble += report.seconds * report.rows;
+        return;
       case 'takeover-missed':
         metrics.missedTicks.inc(report.missed);
         return log.warn({ ring: report.ring, missed: report.missed }, 'ticks missed before the takeover');
@@ -73,8 +82,16 @@ export function makeWorkerReports(
         );
       }
       case 'failed':
-        metrics.failures.inc({ what: report.what });
-        return log.warn({ reason: report.reason }, `${report.what} failed; trying again`);
+        return metrics.failures.inc({ what: report.what });
+      case 'trouble-began':
+        if (report.server === 'Postgres') missedInTrouble = 0;
+        return logTrouble(log, report);
+      case 'trouble-ended': {
+        const isPostgres = report.server === 'Postgres';
+        logTrouble(log, report, isPostgres && missedInTrouble !== null ? { missed: missedInTrouble } : {});
+        if (isPostgres) missedInTrouble = null;
+        return;
+      }
       case 'tick-early':
         metrics.failures.inc({ what: 'tick' });
         return log.warn({ tick: report.tick }, 'tick refused: the database clock is behind it; measuring it again');

@@ -1,6 +1,7 @@
 import { setTimeout as delay, setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { Registry } from 'prom-client';
+import { replyReadiness, Startup } from '../../shared/http/readiness.ts';
 import { type HttpServer, json, type Routes, serveHttp } from '../../shared/http/server.ts';
 import { stdoutState } from '../../shared/log/stdout.ts';
 import { Driver } from '../../shared/machine/driver.ts';
@@ -22,10 +23,11 @@ import { explainRefusal } from '../../shared/postgres/refusal.ts';
 import { parseTableNames, type TableNames } from '../../shared/postgres/table.ts';
 import type { EndOfService } from '../../shared/process/run-service.ts';
 import { VERSION } from '../../shared/process/version.ts';
+import type { OnWait } from '../../shared/process/waiting-notice.ts';
 import { rehearseHandover } from '../../shared/ring/rehearsal.ts';
 import { makeClockSkewReport } from './clock-skew.ts';
 import { performWorker } from './effects.ts';
-import { isReady, livenessOf, startWorker, stepWorker, type WorkerState } from './machine.ts';
+import { findUnready, livenessOf, startWorker, stepWorker, type WorkerState } from './machine.ts';
 import { makeWorkerMetrics, type WorkerMetrics } from './metrics.ts';
 import type { WorkerOptions } from './options.ts';
 import type { WorkerConfig, WorkerEffect, WorkerEvent } from './protocol.ts';
@@ -33,7 +35,9 @@ import { makeWorkerReports } from './reports.ts';
 
 const CHUNK_ROWS = 6_000;
 const GRACE_MS = 10_000;
-const ADOPTION_RETRY_MS = 250;
+const COORDINATOR_RETRY_MS = 250;
+/** One line every five seconds. */
+const WAITS_A_LINE = 20;
 /** Rounds begin in the first part of the second, so that even a slow one ends within it. */
 const PHASES_MS = 800;
 
@@ -45,11 +49,12 @@ const PHASES_MS = 800;
 export async function runWorker(options: WorkerOptions, log: Logger, leave: AbortSignal): Promise<EndOfService> {
   const registry = new Registry();
   const metrics = makeWorkerMetrics(registry);
-  const seen: { state: WorkerState | null } = { state: null };
+  const seen: Seen = { state: null, startup: new Startup() };
   // First of all, so that liveness probes are answered while the servers are still being waited for.
-  const http = await serveHttp({ port: options.httpPort, routes: makeRoutes(registry, () => seen.state) });
+  const http = await serveHttp({ port: options.httpPort, routes: makeRoutes(registry, metrics, seen) });
   log.info({ port: http.port }, 'serving health and metrics');
-  const waiting = { log, signal: leave };
+  const waiting = { log, signal: leave, onWait: seen.startup.note };
+  seen.startup.note('connecting to Postgres');
   const postgres = await connectPostgres(
     { ...toPostgresConnection(options), applicationName: options.workerId },
     waiting,
@@ -57,9 +62,11 @@ export async function runWorker(options: WorkerOptions, log: Logger, leave: Abor
   const table = parseTableNames(options);
   const adoption = await waitForAdoption(postgres, table, waiting);
   const fence = new Fence(postgres, table, adoption);
+  seen.startup.note('preparing statements');
   // All that a handover needs is ready before the liveness key says that slots may come.
   await outlastOutages(() => fence.warm(options.workerId), waiting);
   await rehearseHandover(adoption.slots, setImmediate);
+  seen.startup.note('connecting to NATS');
   const link = await connectNats({ ...toNatsConnection(options), name: options.workerId }, waiting);
   return serveUntilEnd(options, { log, metrics, leave, postgres, fence, table, adoption, link, http, seen });
 }
@@ -74,8 +81,13 @@ interface Surroundings {
   readonly adoption: Adoption;
   readonly link: NatsLink;
   readonly http: HttpServer;
-  /** Where the health endpoints look. */
-  readonly seen: { state: WorkerState | null };
+  readonly seen: Seen;
+}
+
+/** Where the health endpoints look. */
+interface Seen {
+  state: WorkerState | null;
+  readonly startup: Startup;
 }
 
 async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Promise<EndOfService> {
@@ -84,6 +96,7 @@ async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Prom
   const replicas = replicasOf(options);
   const ttl = { ttlMs: options.leaseTtlMs, ...replicas };
   const wanted = [wantedBucket(link.names, 'liveness', ttl), wantedHistory(link.names, 'snapshots', replicas)];
+  around.seen.startup.note('opening the buckets and streams of NATS');
   await refuseForeignStreams(link, wanted);
   const liveness = await LivenessBucket.open(link, ttl);
   const snapshots = await SnapshotStream.open(link, replicas);
@@ -130,8 +143,8 @@ async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Prom
       else reject(received.reason);
     });
     link.onStatus((status) => {
-      log.warn({ status }, 'NATS connection');
-      if (status === 'reconnected') driver.dispatch({ kind: 'reconnected' });
+      log.debug({ status }, 'NATS connection');
+      driver.dispatch({ kind: status });
     });
     void link.closed.then((error) => {
       if (!isEnding) fail(error ?? new Error('the NATS connection was closed'));
@@ -161,19 +174,31 @@ function listCommands(names: NatsNames, id: string, dispatch: (event: WorkerEven
   ];
 }
 
+interface Waiting {
+  readonly log: Logger;
+  readonly signal: AbortSignal;
+  readonly onWait: OnWait;
+}
+
 /** The table is adopted by a coordinator: made, checked, given its slots. */
-async function waitForAdoption(
-  postgres: PostgresLink,
-  table: TableNames,
-  waiting: { readonly log: Logger; readonly signal: AbortSignal },
-): Promise<Adoption> {
+function waitForAdoption(postgres: PostgresLink, table: TableNames, waiting: Waiting): Promise<Adoption> {
+  return waitForCoordinator(waiting, {
+    find: () => readAdoption(postgres, table),
+    fields: { table: `${table.schema}.${table.table}` },
+    message: 'waiting for a coordinator to adopt the table',
+  });
+}
+
+async function waitForCoordinator<Found>(
+  waiting: Waiting,
+  made: { readonly find: () => Promise<Found | null>; readonly fields: object; readonly message: string },
+): Promise<Found> {
   for (let attempt = 0; ; attempt += 1) {
-    const adoption = await outlastOutages(() => readAdoption(postgres, table), waiting);
-    if (adoption !== null) return adoption;
-    if (attempt % 20 === 0) {
-      waiting.log.warn({ table: `${table.schema}.${table.table}` }, 'waiting for a coordinator to adopt the table');
-    }
-    await delay(ADOPTION_RETRY_MS, undefined, { signal: waiting.signal });
+    const found = await outlastOutages(made.find, waiting);
+    if (found !== null) return found;
+    waiting.onWait(made.message);
+    if (attempt % WAITS_A_LINE === 0) waiting.log.warn(made.fields, made.message);
+    await delay(COORDINATOR_RETRY_MS, undefined, { signal: waiting.signal });
   }
 }
 
@@ -196,14 +221,14 @@ function spreadPhase(id: string): number {
   return (Math.imul(hash, 0x9e3779b1) >>> 0) % PHASES_MS;
 }
 
-function makeRoutes(registry: Registry, read: () => WorkerState | null): Routes {
+function makeRoutes(registry: Registry, metrics: WorkerMetrics, seen: Seen): Routes {
+  const unready = () => (seen.state === null ? seen.startup.describe() : findUnready(seen.state, performance.now()));
   return {
     '/healthz': () => json({ status: 'alive' }),
-    '/readyz': () => {
-      const state = read();
-      const ready = state !== null && isReady(state);
-      return json({ ready, ...(state === null ? {} : livenessOf(state)) }, ready ? 200 : 503);
+    '/readyz': () => replyReadiness(unready(), seen.state === null ? {} : livenessOf(seen.state)),
+    '/metrics': async () => {
+      metrics.ready.set(unready() === null ? 1 : 0);
+      return { contentType: registry.contentType, body: await registry.metrics() };
     },
-    '/metrics': async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
   };
 }

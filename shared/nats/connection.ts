@@ -5,7 +5,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { type ConnectionOptions, connect, ErrorCode, type NatsConnection } from 'nats';
 import type { Logger } from 'pino';
-import { WaitingNotice } from '../process/waiting-notice.ts';
+import { type OnWait, WaitingNotice } from '../process/waiting-notice.ts';
 import { makeSettings } from './connection-settings.ts';
 import { openLink } from './link.ts';
 import { type NatsNames, natsNames } from './names.ts';
@@ -24,6 +24,7 @@ export interface NatsLink {
   readonly log: Logger;
   /** Ends the waiting at the start. */
   readonly signal: AbortSignal | undefined;
+  readonly onWait: OnWait | undefined;
   isConnected(): boolean;
   /** Told in order; `disconnected` once per loss. Returns what ends the telling. */
   onStatus(listener: (status: LinkStatus) => void): () => void;
@@ -60,13 +61,14 @@ const RETRY_MS = 250;
  */
 export async function connectNats(
   options: NatsOptions,
-  { log, signal }: { readonly log: Logger; readonly signal?: AbortSignal | undefined },
+  context: { readonly log: Logger; readonly signal?: AbortSignal | undefined; readonly onWait?: OnWait | undefined },
 ): Promise<NatsLink> {
+  const { log, signal, onWait } = context;
   const addresses = options.servers.map(parseServerAddress);
   const names = natsNames(options.prefix);
   const servers = addresses.map(formatServerAddress).join(', ');
   const settings = await makeSettings(options, addresses);
-  const notice = new WaitingNotice(log);
+  const notice = new WaitingNotice(log, onWait);
   for (;;) {
     signal?.throwIfAborted();
     if (settings.tls) await refuseMissingCertificate(options, addresses);
@@ -74,7 +76,7 @@ export async function connectNats(
       const connection = await connectUnlessAborted(settings, signal);
       log.info({ server: connection.getServer(), version: connection.info?.version }, 'connected to NATS');
       const explain = (error: Error) => refusedError(servers, error) ?? error;
-      return openLink(connection, { names, log, explain, signal });
+      return openLink(connection, { names, log, explain, signal, onWait });
     } catch (error) {
       signal?.throwIfAborted();
       const refusal = refusedError(servers, error);

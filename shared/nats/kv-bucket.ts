@@ -35,6 +35,13 @@ export type WriteOutcome =
   | { readonly kind: 'silent'; readonly reason: string }
   | { readonly kind: 'failed'; readonly reason: string };
 
+export type RemoveOutcome =
+  | { readonly kind: 'removed' }
+  /** It is at another revision. */
+  | { readonly kind: 'changed' }
+  /** It may be removed or not. */
+  | { readonly kind: 'failed'; readonly reason: string };
+
 export interface Write {
   /** Null: delete it. Must not be empty. */
   readonly bytes: Uint8Array | null;

@@ -7,7 +7,6 @@
  * Each opening tells again all that the bucket holds. What expired or vanished meanwhile is not told.
  */
 import { setTimeout as wait } from 'node:timers/promises';
-import { WaitingNotice } from '../process/waiting-notice.ts';
 import type { NatsLink } from './connection.ts';
 import type { KvBucket, KvEntry } from './kv-bucket.ts';
 import { describeNatsError, isStreamMissing } from './nats-errors.ts';
@@ -24,12 +23,12 @@ export interface KvListener {
 const BACKOFF_MIN_MS = 50;
 const BACKOFF_MAX_MS = 2_000;
 const CHECK_EVERY_MS = 1_000;
+const RECONNECTED = 'reconnected';
 
 export class KvWatch {
   readonly #link: NatsLink;
   readonly #bucket: KvBucket;
   readonly #listener: KvListener;
-  readonly #notice: WaitingNotice;
   readonly #stopped = new AbortController();
   /** Ends the opening under way, or the pause before the next. */
   #end: (reason: string) => void = () => {};
@@ -38,7 +37,6 @@ export class KvWatch {
     this.#link = link;
     this.#bucket = bucket;
     this.#listener = listener;
-    this.#notice = new WaitingNotice(link.log);
   }
 
   /** Resolves when it is open for the first time, or the link is closed; restores a bucket that is gone. */
@@ -58,7 +56,7 @@ export class KvWatch {
 
   async #run(onFirstOpen: () => void): Promise<void> {
     const ignore = this.#link.onStatus((status) => {
-      if (status === 'reconnected') this.#end('reconnected');
+      if (status === 'reconnected') this.#end(RECONNECTED);
     });
     void this.#link.closed.then(() => {
       this.#stopped.abort();
@@ -70,15 +68,19 @@ export class KvWatch {
       const reason = await this.#follow(onFirstOpen).catch(describeNatsError);
       if (this.#stopped.signal.aborted) break;
       failures = performance.now() - openedMs > BACKOFF_MAX_MS ? 0 : failures + 1;
-      if (failures <= 1) this.#link.log.info({ bucket: this.#bucket.name, reason }, 'watching the bucket anew');
-      else
-        this.#notice.say(
-          { bucket: this.#bucket.name, reason },
-          `waiting to watch bucket ${this.#bucket.name} (${reason})`,
-        );
+      this.#logReopening(failures, reason);
       await this.#pause(Math.min(BACKOFF_MIN_MS * 2 ** failures, BACKOFF_MAX_MS));
     }
     ignore();
+  }
+
+  /** The services log a lost connection, and the requests that fail meanwhile: here a repetition says nothing new. */
+  #logReopening(failures: number, reason: string): void {
+    const { log } = this.#link;
+    const fields = { bucket: this.#bucket.name, reason };
+    if (failures > 2 || reason === RECONNECTED) log.debug(fields, 'reopening the watch on the bucket');
+    else if (failures === 2) log.warn(fields, 'the watch on the bucket cannot be opened; trying again');
+    else log.info(fields, 'reopening the watch on the bucket');
   }
 
   /** Opens the watch and tells of everything until it ends; returns why it did. */

@@ -1,6 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { Events, type NatsConnection } from 'nats';
 import type { Logger } from 'pino';
+import type { OnWait } from '../process/waiting-notice.ts';
 import type { LinkStatus, NatsLink } from './connection.ts';
 import { deliver } from './deliver.ts';
 import type { NatsNames } from './names.ts';
@@ -13,11 +14,12 @@ interface LinkContext {
   /** Why the server ended the connection for good, in words that say what to do. */
   readonly explain: (error: Error) => Error;
   readonly signal: AbortSignal | undefined;
+  readonly onWait: OnWait | undefined;
 }
 
 /** Takes over a connection just made. */
 export function openLink(connection: NatsConnection, context: LinkContext): NatsLink {
-  const { names, log, explain, signal } = context;
+  const { names, log, explain, signal, onWait } = context;
   const listeners = new Set<(status: LinkStatus) => void>();
   const seen = { isConnected: true };
   void followStatus(connection, log, (status) => {
@@ -35,6 +37,7 @@ export function openLink(connection: NatsConnection, context: LinkContext): Nats
     names,
     log,
     signal,
+    onWait,
     isConnected: () => seen.isConnected,
     onStatus: (listener) => {
       listeners.add(listener);

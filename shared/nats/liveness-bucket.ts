@@ -2,7 +2,7 @@ import type { Msg } from 'nats';
 import type { NatsLink } from './connection.ts';
 import { Deadline } from './deadline.ts';
 import { deliver } from './deliver.ts';
-import { isDeletion, KvBucket, type KvEntry } from './kv-bucket.ts';
+import { isDeletion, KvBucket, type KvEntry, type RemoveOutcome } from './kv-bucket.ts';
 import { KvWatch } from './kv-watch.ts';
 import { decodeLiveness, encodeLiveness, type Liveness } from './liveness.ts';
 import { subjectOfKey } from './names.ts';
@@ -33,6 +33,8 @@ export type LivenessChange =
   | { readonly kind: 'removed'; readonly id: string; readonly revision: number | null }
   /** A key or a value that is none of ours was stored. */
   | { readonly kind: 'rejected'; readonly id: string; readonly reason: string };
+
+type MyRemoval = Exclude<RemoveOutcome, { readonly kind: 'changed' }>;
 
 /** A renewal that takes longer than this has failed. */
 const RENEW_LIMIT_MS = 950;
@@ -82,15 +84,17 @@ export class LivenessBucket {
   }
 
   /**
-   * Deletes my key, never another's. True: no key of mine is left. False: unknown, try again. Never rejects. Waits for a
-   * renewal under way; idempotent.
+   * Deletes my key, never another's. `removed`: no key of mine is left. `failed`: unknown, try again. Never rejects. Waits
+   * for a renewal under way; idempotent.
    */
-  remove(): Promise<boolean> {
+  remove(): Promise<MyRemoval> {
     return this.#inTurn(async () => {
-      if (this.#mine === null) return true;
-      const isRemoved = await this.#removeMine(this.#mine).catch(() => false);
-      if (isRemoved) this.#mine = null;
-      return isRemoved;
+      if (this.#mine === null) return { kind: 'removed' };
+      const outcome = await this.#removeMine(this.#mine).catch(
+        (error): MyRemoval => ({ kind: 'failed', reason: describeNatsError(error) }),
+      );
+      if (outcome.kind === 'removed') this.#mine = null;
+      return outcome;
     });
   }
 
@@ -186,17 +190,18 @@ export class LivenessBucket {
     readonly id: string;
     readonly startedAt: string;
     readonly revision: number;
-  }): Promise<boolean> {
+  }): Promise<MyRemoval> {
     const deadline = new Deadline(RENEW_LIMIT_MS);
     let expected = mine.revision;
     for (let attempt = 0; attempt < DELETE_ATTEMPTS; attempt += 1) {
       const outcome = await this.#bucket.write(mine.id, { bytes: null, expected, limitMs: deadline.leftMs() });
-      if (outcome.kind !== 'conflict') return outcome.kind === 'stored';
+      if (outcome.kind === 'stored') return { kind: 'removed' };
+      if (outcome.kind !== 'conflict') return { kind: 'failed', reason: outcome.reason };
       const entry = await deadline.within(this.read(mine.id));
-      if (entry === null || !isMine(mine, entry.value)) return true;
+      if (entry === null || !isMine(mine, entry.value)) return { kind: 'removed' };
       expected = entry.revision;
     }
-    return false;
+    return { kind: 'failed', reason: `key ${mine.id} changed ${DELETE_ATTEMPTS} times meanwhile` };
   }
 
   #inTurn<Outcome>(write: () => Promise<Outcome>): Promise<Outcome> {

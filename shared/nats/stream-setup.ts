@@ -55,7 +55,7 @@ async function untilAnswered<Value>(
   ask: () => Promise<Value>,
 ): Promise<Value | null> {
   const { name } = wanted.settings;
-  const notice = new WaitingNotice(link.log);
+  const notice = new WaitingNotice(link.log, link.onWait);
   for (let retryMs = RETRY_MIN_MS; ; retryMs = Math.min(2 * retryMs, RETRY_MAX_MS)) {
     link.signal?.throwIfAborted();
     try {

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { QueryResult, QueryResultRow } from 'pg';
 import type { Logger } from 'pino';
-import { WaitingNotice } from '../process/waiting-notice.ts';
+import { type OnWait, WaitingNotice } from '../process/waiting-notice.ts';
 import { describeFailure, isRefusal, PostgresUnavailableError } from './failure.ts';
 import { Lane } from './lane.ts';
 import { openSession, type PostgresOptions, type Session, type Statement } from './session.ts';
@@ -15,6 +15,7 @@ export class PostgresRefusedError extends Error {
 export interface ConnectContext {
   readonly log: Logger;
   readonly signal?: AbortSignal;
+  readonly onWait?: OnWait;
 }
 
 const STATEMENT_LIMIT_MS = 10_000;
@@ -28,9 +29,9 @@ const OLDEST_VERSION = 140_000;
  */
 export async function connectPostgres(
   options: PostgresOptions,
-  { log, signal }: ConnectContext,
+  { log, signal, onWait }: ConnectContext,
 ): Promise<PostgresLink> {
-  const notice = new WaitingNotice(log);
+  const notice = new WaitingNotice(log, onWait);
   for (;;) {
     signal?.throwIfAborted();
     const reason = await tryToConnect(options);

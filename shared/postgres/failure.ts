@@ -75,10 +75,15 @@ export function stateOf(error: unknown): string | null {
   return code !== null && STATE_PATTERN.test(code) && 'severity' in (error as object) ? code : null;
 }
 
-/** The reason in words. An address that answers nowhere comes as an error of many, with an empty message. */
+/**
+ * The reason in words, with the SQL state where Postgres gave one. An address that answers nowhere comes as an error of
+ * many, with an empty message.
+ */
 export function describeFailure(error: unknown): string {
   if (error instanceof AggregateError && error.message === '') return error.errors.map(describeFailure).join('; ');
-  return error instanceof Error ? error.message : String(error);
+  if (!(error instanceof Error)) return String(error);
+  const state = stateOf(error);
+  return state === null ? error.message : `${error.message} (${state})`;
 }
 
 function codeOf(error: unknown): string | null {

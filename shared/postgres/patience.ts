@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { WaitingNotice } from '../process/waiting-notice.ts';
+import { type OnWait, WaitingNotice } from '../process/waiting-notice.ts';
 import { PostgresUnavailableError } from './failure.ts';
 
 const RETRY_MS = 250;
@@ -11,9 +11,9 @@ const RETRY_MS = 250;
  */
 export async function outlastOutages<Result>(
   work: () => Promise<Result>,
-  { log, signal }: { readonly log: Logger; readonly signal: AbortSignal },
+  { log, signal, onWait }: { readonly log: Logger; readonly signal: AbortSignal; readonly onWait?: OnWait },
 ): Promise<Result> {
-  const notice = new WaitingNotice(log);
+  const notice = new WaitingNotice(log, onWait);
   for (;;) {
     signal.throwIfAborted();
     try {

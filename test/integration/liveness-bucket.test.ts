@@ -141,16 +141,16 @@ describe('a key', () => {
     const expected = { id: 'w1', revision: 2, value: makeLiveness('w1', { tick: 2 }) };
     assert.deepEqual(await other.read('w1'), expected);
     assert.deepEqual(await other.entries(), [expected]);
-    assert.equal(await bucket.remove(), true);
+    assert.equal((await bucket.remove()).kind, 'removed');
     assert.equal(await other.read('w1'), null);
     assert.deepEqual(await other.entries(), []);
-    assert.equal(await bucket.remove(), true);
+    assert.equal((await bucket.remove()).kind, 'removed');
   });
 
   test('It is put again over a deletion, an empty value and its own expiry.', async () => {
     const { link, bucket, another, subject } = await openFresh({ ttlMs: 500 });
     await bucket.renew(makeLiveness('w1'));
-    assert.equal(await bucket.remove(), true);
+    assert.equal((await bucket.remove()).kind, 'removed');
     assert.equal((await bucket.renew(makeLiveness('w1'))).kind, 'renewed');
     await link.connection.jetstream().publish(subject('w1'), '');
     const other = await another();
@@ -202,7 +202,7 @@ describe('a key', () => {
     assert.deepEqual(await other.renew(next), { kind: 'renewed', revision: 4 });
     assert.equal((await bucket.renew(makeLiveness('w1', { tick: 2 }))).kind, 'taken');
     // Not mine any more: nothing to remove, and the other's stays.
-    assert.equal(await bucket.remove(), true);
+    assert.equal((await bucket.remove()).kind, 'removed');
     assert.equal((await bucket.read('w1'))?.revision, 4);
   });
 
@@ -225,7 +225,7 @@ describe('a key', () => {
     const { bucket } = await openFresh();
     await bucket.renew(makeLiveness('w1'));
     const [renewed, removed] = await Promise.all([bucket.renew(makeLiveness('w1', { tick: 1 })), bucket.remove()]);
-    assert.deepEqual([renewed.kind, removed], ['renewed', true]);
+    assert.deepEqual([renewed.kind, removed.kind], ['renewed', 'removed']);
     assert.equal(await bucket.read('w1'), null);
   });
 
@@ -294,12 +294,12 @@ describe('a bucket that is gone', () => {
     const startMs = performance.now();
     assert.equal((await bucket.renew(makeLiveness('w1', { tick: 1 }))).kind, 'failed');
     assert.equal((await bucket.renew(makeLiveness('w1', { tick: 2 }))).kind, 'failed');
-    assert.equal(await bucket.remove(), false);
+    assert.deepEqual(await bucket.remove(), { kind: 'failed', reason: 'not connected to NATS' });
     assertTook(startMs, 3_000);
     await server.restart();
     await until('the reconnect', () => link.isConnected());
     assert.equal((await bucket.renew(makeLiveness('w1', { tick: 3 }))).kind, 'renewed');
-    assert.equal(await bucket.remove(), true);
+    assert.equal((await bucket.remove()).kind, 'removed');
   });
 
   test('A server without JetStream is waited for, saying so.', async () => {
@@ -465,7 +465,7 @@ describe('the watch', () => {
     const stop = await bucket.watch(() => {});
     await wait(3_500);
     assert.deepEqual(
-      lines.filter(({ msg }) => msg === 'watching the bucket anew'),
+      lines.filter(({ msg }) => msg === 'reopening the watch on the bucket'),
       [],
     );
     await stop();

@@ -222,7 +222,7 @@ describe('a worker process', () => {
     const worker = start('worker-1');
     await system.watching([worker], 10);
     await admin.query(ENABLE);
-    const line = await worker.waitFor('a failed tick', ({ msg }) => /tick failed/.test(msg ?? ''));
+    const line = await worker.waitFor('a failed tick', ({ msg }) => /^Postgres requests fail/.test(msg ?? ''));
     assert.match(String(line.reason), new RegExp(`ALTER ROLE "${role}" BYPASSRLS`));
     const seen = worker.lines.length;
     await admin.query(`ALTER ROLE ${role} BYPASSRLS`);

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { isReady, livenessOf, startWorker, stepWorker } from '../../services/worker/machine.ts';
+import { findUnready, livenessOf, startWorker, stepWorker } from '../../services/worker/machine.ts';
 import type { WorkerEvent, WorkerReport } from '../../services/worker/protocol.ts';
+import { SILENCE_MS } from '../../shared/machine/trouble.ts';
 import type { TickResult } from '../../shared/postgres/fence.ts';
 import {
   Harness,
@@ -67,7 +68,7 @@ describe('worker: its identity', () => {
   it('asks whether its id is free before anything else', () => {
     const machine = fresh();
     assert.deepEqual(machine.at(0, { kind: 'wake' }), [{ kind: 'check-identity' }]);
-    assert.equal(machine.wakeAtMs, null);
+    assert.equal(machine.wakeAtMs, SILENCE_MS, 'nothing but the silence of NATS is looked for');
     assert.deepEqual(kindsOf(machine.at(5, { kind: 'identity-checked', outcome: 'free' })), [
       'serve-probe',
       'measure-clock',
@@ -114,9 +115,9 @@ describe('worker: registering', () => {
     assert.deepEqual(machine.all('renew'), [], 'its slots have not been claimed');
     machine.at(6, claimed(1, [0]));
     assert.deepEqual(machine.all('renew'), [{ kind: 'renew', value: livenessOf(machine.state) }]);
-    assert.equal(isReady(machine.state), false);
+    assert.equal(findUnready(machine.state, 6)?.reason, 'not registered yet');
     machine.at(8, { kind: 'renewed' });
-    assert.deepEqual([reports(machine), isReady(machine.state)], [[{ kind: 'registered' }], true]);
+    assert.deepEqual([reports(machine), findUnready(machine.state, 8)], [[{ kind: 'registered' }], null]);
   });
 
   it('DESIGN §4: the value carries the version applied, the last tick done, the rows and the state', () => {
@@ -373,7 +374,7 @@ describe('worker: drained', () => {
     machine.at(100, { kind: 'drain-requested' });
     assert.deepEqual(reports(machine), [{ kind: 'drained' }]);
     assert.deepEqual(machine.all('renew'), [{ kind: 'renew', value: livenessOf(machine.state) }]);
-    assert.deepEqual([livenessOf(machine.state).state, isReady(machine.state)], ['drained', true]);
+    assert.deepEqual([livenessOf(machine.state).state, findUnready(machine.state, 100)], ['drained', null]);
     machine.at(105, { kind: 'renewed' });
     machine.at(600, { kind: 'wake' });
     assert.equal(machine.all('renew')[0]?.value.state, 'drained');
