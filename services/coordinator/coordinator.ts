@@ -1,6 +1,7 @@
 import { setTimeout as delay, setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { Registry } from 'prom-client';
+import { Startup } from '../../shared/http/readiness.ts';
 import { type HttpServer, serveHttp } from '../../shared/http/server.ts';
 import { Driver } from '../../shared/machine/driver.ts';
 import { connectNats, type NatsLink } from '../../shared/nats/connection.ts';
@@ -18,6 +19,7 @@ import { replicasOf, toNatsConnection } from '../../shared/options/nats.ts';
 import { toNatsSystemConnection } from '../../shared/options/nats-system.ts';
 import { toPostgresConnection } from '../../shared/options/postgres.ts';
 import { type Adoption, adoptTable } from '../../shared/postgres/adoption.ts';
+import { checkAdoption } from '../../shared/postgres/adoption-check.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
 import { Fence } from '../../shared/postgres/fence.ts';
 import { outlastOutages } from '../../shared/postgres/patience.ts';
@@ -51,27 +53,35 @@ export async function runCoordinator(
 ): Promise<EndOfService> {
   const registry = new Registry();
   const metrics = makeCoordinatorMetrics(registry);
-  const seen: Seen = { state: null, sizes: null };
+  const seen: Seen = { state: null, sizes: null, startup: new Startup() };
+  const { startup } = seen;
   // First of all, so that liveness probes are answered while the servers are still being waited for.
   const routes = makeRoutes({
     registry,
+    metrics,
     scaling: options,
+    startup,
     state: () => seen.state,
     publishedRows: async () => (await seen.sizes?.newest())?.rows ?? null,
   });
   const http = await serveHttp({ port: options.httpPort, routes });
   log.info({ port: http.port }, 'serving the API, health and metrics');
-  const waiting = { log, signal: leave };
+  const waiting = { log, signal: leave, onWait: startup.note };
+  startup.note('connecting to Postgres');
   const postgres = await connectPostgres(
     { ...toPostgresConnection(options), applicationName: options.coordinatorId },
     waiting,
   );
   const table = parseTableNames(options);
   const request = { names: table, slots: Number(options.slots), log };
+  startup.note('connecting to NATS');
   const link = await connectNats({ ...toNatsConnection(options), name: options.coordinatorId }, waiting);
   // Before the table is adopted, which workers wait for: they may have no right to make what is missing in NATS.
+  startup.note('opening the buckets and streams of NATS');
   const streams = await openStreams(options, link);
+  startup.note('adopting the table');
   const adoption = await outlastOutages(() => adoptTable(postgres, request), waiting);
+  startup.note('subscribing to NATS');
   await rehearseHandover(adoption.slots, setImmediate);
   return serveUntilEnd(options, { log, metrics, leave, postgres, table, adoption, link, streams, http, seen });
 }
@@ -80,6 +90,7 @@ export async function runCoordinator(
 interface Seen {
   state: CoordinatorState | null;
   sizes: TableStream | null;
+  readonly startup: Startup;
 }
 
 interface Surroundings {
@@ -103,6 +114,8 @@ async function serveUntilEnd(options: CoordinatorOptions, around: Surroundings):
     ...around.streams,
     fence: new Fence(postgres, table, adoption),
     table: new TableWatch(postgres, table, adoption),
+    checkAdoption: () => checkAdoption(postgres, table),
+    adopt: () => adoptTable(postgres, { names: table, slots: adoption.slots, log }),
     explain: (error) =>
       explainRefusal((statement) => postgres.query('control', statement), coordinatorNeeds(table), error),
   };
@@ -189,8 +202,8 @@ async function listen(
 ): Promise<void> {
   const { link, log, metrics } = around;
   link.onStatus((status) => {
-    log.warn({ status }, 'NATS connection');
-    if (status === 'reconnected') dispatch({ kind: 'reconnected' });
+    log.debug({ status }, 'NATS connection');
+    dispatch({ kind: status });
   });
   subscribeApplied(link, (received) => {
     if (received.ok) return dispatch({ kind: 'ring-applied', applied: received.value });

@@ -1,16 +1,22 @@
 import type { Perform } from '../../shared/machine/driver.ts';
 import { assertNever } from '../../shared/machine/machine.ts';
 import type { NatsLink } from '../../shared/nats/connection.ts';
+import type { PublishOutcome } from '../../shared/nats/history-stream.ts';
+import type { RemoveOutcome } from '../../shared/nats/kv-bucket.ts';
 import type { LeadershipBucket } from '../../shared/nats/leadership-bucket.ts';
 import { decodeLiveness } from '../../shared/nats/liveness.ts';
 import type { LivenessBucket } from '../../shared/nats/liveness-bucket.ts';
+import { describeNatsError } from '../../shared/nats/nats-errors.ts';
 import { probe } from '../../shared/nats/probe.ts';
 import type { RecoveryStream } from '../../shared/nats/recovery-stream.ts';
 import type { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
 import type { TableStream } from '../../shared/nats/table-stream.ts';
+import type { Adoption } from '../../shared/postgres/adoption.ts';
+import type { AdoptionVerdict } from '../../shared/postgres/adoption-check.ts';
+import { describeFailure } from '../../shared/postgres/failure.ts';
 import type { Fence } from '../../shared/postgres/fence.ts';
+import { TableError } from '../../shared/postgres/table.ts';
 import type { TableWatch } from '../../shared/postgres/table-watch.ts';
-import { describeError } from '../../shared/process/describe-error.ts';
 import { describeForgedEpoch, planOffice } from './office.ts';
 import type {
   CoordinatorConfig,
@@ -31,6 +37,9 @@ export interface CoordinatorOutside {
   readonly recoveries: RecoveryStream;
   readonly fence: Fence;
   readonly table: TableWatch;
+  readonly checkAdoption: () => Promise<AdoptionVerdict>;
+  /** Adopts the table again. */
+  readonly adopt: () => Promise<Adoption>;
   /** Postgres' refusal with what to run, where that can be told. Never rejects. */
   readonly explain: (error: unknown) => Promise<unknown>;
   readonly report: (report: CoordinatorReport) => void;
@@ -48,12 +57,12 @@ export function performCoordinator(
       case 'read-leader':
         return leadership.read().then(
           (entry) => ({ kind: 'leader-read', entry }),
-          () => ({ kind: 'leader-read-failed' }),
+          (error) => ({ kind: 'leader-read-failed', reason: describeNatsError(error) }),
         );
       case 'write-leader':
         return writeLeader(config, leadership, effect);
       case 'remove-leader':
-        return leadership.remove(effect.revision).then(nothing, nothing);
+        return noteAside(outside, 'remove-leader', leadership.remove(effect.revision));
       case 'probe-leader':
         return askProbe(link, link.names.coordinatorProbe(effect.leader), null).then((answer) => ({
           kind: 'leader-probed',
@@ -65,7 +74,7 @@ export function performCoordinator(
       case 'read-members':
         return liveness.entries().then(
           (entries) => ({ kind: 'members-read', entries }),
-          () => ({ kind: 'members-read', entries: null }),
+          (error) => ({ kind: 'members-read', entries: null, reason: describeNatsError(error) }),
         );
       case 'probe-worker':
         return askProbe(link, link.names.workerProbe(effect.worker), effect.worker).then((answer) => ({
@@ -76,38 +85,55 @@ export function performCoordinator(
       case 'read-key':
         return liveness.read(effect.worker).then(
           (entry) => ({ kind: 'key-read', worker: effect.worker, outcome: { entry } }),
-          () => ({ kind: 'key-read', worker: effect.worker, outcome: 'failed' }),
+          (error) => ({
+            kind: 'key-read',
+            worker: effect.worker,
+            outcome: 'failed',
+            reason: describeNatsError(error),
+          }),
         );
       case 'delete-key':
         return liveness.deleteAt(effect.worker, effect.revision).then(
           (outcome) => ({ kind: 'key-deleted', worker: effect.worker, outcome }),
-          () => ({ kind: 'key-deleted', worker: effect.worker, outcome: 'failed' }),
+          (error) => ({
+            kind: 'key-deleted',
+            worker: effect.worker,
+            outcome: 'failed',
+            reason: describeNatsError(error),
+          }),
         );
       case 'count-table':
-        return askTable(outside, 'count', () => table.count()).then((size) => ({ kind: 'table-counted', table: size }));
-      case 'read-changes':
-        return askTable(outside, 'read', () => table.changesSince(effect.since)).then((change) => ({
-          kind: 'table-changed',
-          since: effect.since,
-          change,
-        }));
+        return table.count().then(
+          (size) => ({ kind: 'table-counted', table: size }),
+          async (error) => ({ kind: 'table-counted', table: null, reason: await explain(outside, error) }),
+        );
+      case 'read-changes': {
+        const { since } = effect;
+        return table.changesSince(since).then(
+          (change) => ({ kind: 'table-changed', since, change }),
+          async (error) => ({ kind: 'table-changed', since, change: null, reason: await explain(outside, error) }),
+        );
+      }
       case 'prune-changes':
-        // What could not be deleted is deleted next time.
-        return askTable(outside, 'prune', () => table.prune(effect)).then((result) => ({
-          kind: 'table-pruned',
-          at: effect.at,
-          outcome: result === null ? 'failed' : result.isAll ? 'all' : 'some',
-        }));
+        return prune(outside, effect);
+      case 'check-table':
+        return outside.checkAdoption().then(
+          (verdict) => ({ kind: 'table-checked', verdict }),
+          (error) => ({ kind: 'table-checked', verdict: null, reason: describeFailure(error) }),
+        );
+      case 'mend-table':
+        return mendTable(outside, effect.what);
       case 'publish-size': {
         const { rows, added, removed } = effect;
-        return outside.sizes.publish({ rows, added, removed, at: new Date().toISOString() }).then(nothing, nothing);
+        const size = { rows, added, removed, at: new Date().toISOString() };
+        return noteAside(outside, 'publish-size', outside.sizes.publish(size));
       }
       case 'publish-snapshot':
         return publish(outside, effect);
       case 'read-newest':
         return readNewestAndEpoch(outside);
       case 'publish-recovery':
-        return outside.recoveries.publish(effect.recovery).then(nothing, nothing);
+        return noteAside(outside, 'publish-recovery', outside.recoveries.publish(effect.recovery));
       case 'report':
         outside.report(effect.report);
         return null;
@@ -151,19 +177,24 @@ async function takeOffice(
   const { attempt, lapsedEpoch } = effect;
   const { fence, liveness, table } = outside;
   try {
-    const found = await readNewest(outside);
+    const found = await readNewest(outside).catch(throwNatsFailure);
     const [order, lastEpoch, forgedSlots] = await Promise.all([fence.newest(), fence.lastEpoch(), fence.countForged()]);
     requireHonest(lastEpoch);
     const { newest, rejected, isResumed, above } = planOffice({ newest: found, fence: order, lastEpoch, lapsedEpoch });
     const epoch = isResumed ? lastEpoch : await fence.drawEpoch(above);
     requireHonest(epoch);
-    const [slots, members, size] = await Promise.all([fence.owners(), liveness.entries(), table.count()]);
+    const [slots, members, size] = await Promise.all([
+      fence.owners(),
+      liveness.entries().catch(throwNatsFailure),
+      table.count(),
+    ]);
     const owners = slots.map(({ worker }) => worker);
     const oddities = { rejected, raisedFrom: above > lastEpoch ? lastEpoch : null, forgedSlots };
     const office: Office = { epoch, newest, fence: { order, owners }, table: size, members, oddities };
     return { kind: 'office-ready', attempt, office };
   } catch (error) {
-    return { kind: 'office-failed', attempt, reason: describeError(await outside.explain(error)) };
+    if (error instanceof NatsFailure) return { kind: 'office-failed', attempt, reason: error.message, from: 'NATS' };
+    return { kind: 'office-failed', attempt, reason: await explain(outside, error), from: 'Postgres' };
   }
 }
 
@@ -173,9 +204,16 @@ function requireHonest(epoch: number): void {
 }
 
 async function readNewestAndEpoch(outside: CoordinatorOutside): Promise<CoordinatorEvent> {
-  const newest = await readNewest(outside).catch(nothing);
-  const lastEpoch = await outside.fence.lastEpoch().catch(nothing);
-  return { kind: 'newest-read', newest, lastEpoch };
+  const reasons: { newest?: string; lastEpoch?: string } = {};
+  const newest = await readNewest(outside).catch((error) => {
+    reasons.newest = describeNatsError(error);
+    return null;
+  });
+  const lastEpoch = await outside.fence.lastEpoch().catch((error) => {
+    reasons.lastEpoch = describeFailure(error);
+    return null;
+  });
+  return { kind: 'newest-read', newest, lastEpoch, reasons };
 }
 
 async function readNewest(outside: CoordinatorOutside): Promise<Office['newest']> {
@@ -183,20 +221,54 @@ async function readNewest(outside: CoordinatorOutside): Promise<Office['newest']
   return stored === null ? { sequence: 0, snapshot: null } : { sequence: stored.sequence, snapshot: stored.snapshot };
 }
 
-/** @returns null where it failed; the reason is reported. */
-async function askTable<Result>(
-  { explain, report }: CoordinatorOutside,
-  what: 'count' | 'read' | 'prune',
-  work: () => Promise<Result>,
-): Promise<Result | null> {
+/** What nothing waits for: a failure is reported, and that is all. */
+async function noteAside(
+  { report }: CoordinatorOutside,
+  what: 'remove-leader' | 'publish-size' | 'publish-recovery',
+  work: Promise<PublishOutcome | RemoveOutcome>,
+): Promise<null> {
+  const outcome = await work;
+  report({ kind: 'aside', what, reason: outcome.kind === 'failed' ? outcome.reason : null });
+  return null;
+}
+
+/** What could not be deleted is deleted next time. */
+async function prune(
+  outside: CoordinatorOutside,
+  effect: Extract<CoordinatorEffect, { kind: 'prune-changes' }>,
+): Promise<CoordinatorEvent> {
+  const { at } = effect;
   try {
-    const result = await work();
-    report({ kind: 'table-asked', what, reason: null });
-    return result;
+    const { isAll } = await outside.table.prune(effect);
+    outside.report({ kind: 'aside', what: 'prune', reason: null });
+    return { kind: 'table-pruned', at, outcome: isAll ? 'all' : 'some' };
   } catch (error) {
-    report({ kind: 'table-asked', what, reason: describeError(await explain(error)) });
-    return null;
+    outside.report({ kind: 'aside', what: 'prune', reason: await explain(outside, error) });
+    return { kind: 'table-pruned', at, outcome: 'failed' };
   }
+}
+
+async function mendTable(outside: CoordinatorOutside, what: 'schema' | 'equipment'): Promise<CoordinatorEvent> {
+  try {
+    const { slots } = await outside.adopt();
+    return { kind: 'table-mended', outcome: { kind: 'mended', what, slots } };
+  } catch (error) {
+    const kind = error instanceof TableError ? 'refused' : 'failed';
+    return { kind: 'table-mended', outcome: { kind, reason: describeFailure(error) } };
+  }
+}
+
+async function explain(outside: CoordinatorOutside, error: unknown): Promise<string> {
+  return describeFailure(await outside.explain(error));
+}
+
+/** Tells NATS' failures from Postgres', where both are asked. */
+class NatsFailure extends Error {
+  readonly code = 'nats-failure';
+}
+
+function throwNatsFailure(error: unknown): never {
+  throw new NatsFailure(describeNatsError(error), { cause: error });
 }
 
 async function publish(
@@ -214,8 +286,4 @@ async function publish(
     case 'failed':
       return { kind: 'snapshot-failed', order, reason: outcome.reason };
   }
-}
-
-function nothing(): null {
-  return null;
 }

@@ -1,6 +1,6 @@
 import { assertNever, earliest, type Step } from '../../shared/machine/machine.ts';
+import type { Unready } from '../../shared/machine/trouble.ts';
 import type { RingApplied } from '../../shared/nats/ring-applied.ts';
-import { type Assignment, assign } from '../../shared/ring/assignment.ts';
 import type { Recovery } from '../../shared/ring/recovery.ts';
 import { compareOrder, type Snapshot, toAssignment } from '../../shared/ring/snapshot.ts';
 import {
@@ -44,6 +44,7 @@ import {
   readAgain,
   startNewestRead,
 } from './newest-read.ts';
+import { assignmentOfFence, reportOddities } from './office.ts';
 import {
   advancePlanner,
   announceTerm,
@@ -58,14 +59,8 @@ import {
   planAtMs,
   startPlanner,
 } from './planner.ts';
-import type {
-  CoordinatorConfig,
-  CoordinatorEffect,
-  CoordinatorEvent,
-  CoordinatorReport,
-  Office,
-  OfficeOddities,
-} from './protocol.ts';
+import type { CoordinatorConfig, CoordinatorEffect, CoordinatorEvent, CoordinatorReport, Office } from './protocol.ts';
+import { judgeCoordinator, NOT_READY_YET, type Readiness, readinessWakeAtMs, watchDependencies } from './readiness.ts';
 import {
   advanceRecovery,
   NO_RECOVERY,
@@ -79,11 +74,13 @@ import {
   receiveApplied,
   recoveryWakeAtMs,
 } from './recovery.ts';
+import { advanceCare, careWakeAtMs, NO_CARE, receiveCheck, receiveMending, type TableCare } from './table-care.ts';
 import {
   advanceTable,
   receiveChange,
   receiveCount,
   receivePrune,
+  recountTable,
   startTable,
   type TableState,
   type TableStep,
@@ -116,6 +113,9 @@ export interface CoordinatorState {
   readonly heardAtMs: Map<string, number>;
   /** Since when the leader has been known to be gone; null: not known. What the next term's announcement is dated by. */
   readonly leaderLostMs: number | null;
+  readonly care: TableCare;
+  /** It only watches: nothing else depends on it. */
+  readonly readiness: Readiness;
 }
 
 interface Term {
@@ -136,7 +136,6 @@ interface Change {
 const MEMBERS_EVERY_MS = 3_000;
 const OFFICE_PAUSE_MS = 1_000;
 const REFUSED_PAUSE_MS = 250;
-const NO_ODDITIES: OfficeOddities = { rejected: null, raisedFrom: null, forgedSlots: 0 };
 /** Of the TTL. */
 const FORMER_LEADER_FIRST_SHARE = 0.5;
 
@@ -154,6 +153,8 @@ export function startCoordinator(config: CoordinatorConfig): CoordinatorState {
     areDisconnectsCertain: false,
     heardAtMs: new Map(),
     leaderLostMs: null,
+    care: NO_CARE,
+    readiness: NOT_READY_YET,
   };
 }
 
@@ -173,11 +174,18 @@ export function stepCoordinator(
   const connectedAtMs = state.connectedAtMs ?? nowMs;
   const handled = handle({ ...held.state, leaderLostMs, connectedAtMs }, event, nowMs);
   const advanced = advance(handled.state, nowMs);
-  return {
-    state: advanced.state,
-    effects: [...held.effects, ...handled.effects, ...advanced.effects],
-    wakeAtMs: wakeAtMs(advanced.state, nowMs),
-  };
+  const effects = [...held.effects, ...handled.effects, ...advanced.effects];
+  const { care } = advanced.state;
+  const watched = watchDependencies(state.readiness, { event, effects, care }, nowMs);
+  const next = { ...advanced.state, readiness: watched.state };
+  for (const report of watched.reports) effects.push({ kind: 'report', report });
+  return { state: next, effects, wakeAtMs: wakeAtMs(next, nowMs) };
+}
+
+/** Why readiness probes are refused; null: the coordinator is ready. */
+export function findUnready(state: CoordinatorState, nowMs: number): Unready | null {
+  const { readiness, care, isLeaving, officeAttempt } = state;
+  return judgeCoordinator(readiness, { isLeaving, isTakingOffice: officeAttempt !== null, care, nowMs });
 }
 
 /** What the ring looks like from here; null outside a term or before its first snapshot. */
@@ -200,6 +208,12 @@ function handle(state: CoordinatorState, event: CoordinatorEvent, nowMs: number)
       return takeLeadership(state, receiveKeyRead(state.leadership, event.entry, leadershipContext(state, nowMs)), '');
     case 'leader-read-failed':
       return withLeadership(state, failKeyRead(state.leadership));
+    case 'disconnected':
+      return only(state);
+    case 'table-checked':
+      return only({ ...state, care: receiveCheck(state.care, event, nowMs) });
+    case 'table-mended':
+      return takeMended(state, event, nowMs);
     case 'leader-probed':
       return withLeadership(state, receiveLeaderProbe(state.leadership, event.leader, event.answer, nowMs));
     case 'leader-written':
@@ -247,6 +261,9 @@ type TermEvent = Exclude<
       | 'leader-observed'
       | 'leader-read'
       | 'leader-read-failed'
+      | 'disconnected'
+      | 'table-checked'
+      | 'table-mended'
       | 'leader-probed'
       | 'leader-written'
       | 'office-ready'
@@ -328,7 +345,42 @@ function advance(state: CoordinatorState, nowMs: number): Change {
   }
   const led = takeLeadership(state, advanceLeadership(state.leadership, leadershipContext(state, nowMs)), '');
   const worked = inTerm(led.state, (term) => advanceTerm(term, state, nowMs), nowMs);
-  return { state: worked.state, effects: [...led.effects, ...worked.effects] };
+  const cared = advanceCare(worked.state.care, { mayMend: mayMend(worked.state), nowMs });
+  const effects = [...led.effects, ...worked.effects, ...cared.effects];
+  return { state: { ...worked.state, care: cared.state }, effects };
+}
+
+/** The leader mends. Without one, everybody may: nobody takes office while schema `scaler` is gone. */
+function mayMend({ leadership, isLeaving }: CoordinatorState): boolean {
+  return !isLeaving && (leadership.role === 'holder' || leadership.key == null);
+}
+
+/**
+ * A schema that was created again knows no epochs and no owners: a new term begins, above the epochs in the stream. A table
+ * that got its triggers again is counted again.
+ */
+function takeMended(
+  state: CoordinatorState,
+  event: Extract<CoordinatorEvent, { kind: 'table-mended' }>,
+  nowMs: number,
+): Change {
+  const { outcome } = event;
+  const cared = { ...state, care: receiveMending(state.care, event, nowMs) };
+  if (outcome.kind !== 'mended') return only(cared);
+  if (outcome.slots !== state.config.slots) {
+    const reason = `the table was adopted again with ${outcome.slots} slots, this process counts ${state.config.slots}; starting again reads the new number`;
+    return { state: { ...cared, isStopped: true }, effects: [{ kind: 'stop', code: 1, reason }] };
+  }
+  const report: CoordinatorEffect = { kind: 'report', report: { kind: 'table-mended', what: outcome.what } };
+  const changed = inTerm(
+    cared,
+    (term) =>
+      outcome.what === 'schema'
+        ? { term, effects: [], refusal: 'schema scaler was created again' }
+        : unchanged({ ...term, table: recountTable(term.table, nowMs) }),
+    nowMs,
+  );
+  return { state: changed.state, effects: [report, ...changed.effects] };
 }
 
 function advanceTerm(term: Term, state: CoordinatorState, nowMs: number): TermChange {
@@ -375,10 +427,14 @@ function followPlan({ planner, recovery }: Term, planned: PlannerState, nowMs: n
 function wakeAtMs(state: CoordinatorState, nowMs: number): number | null {
   if (state.isStopped) return null;
   const { term } = state;
-  const leadershipAtMs = leadershipWakeAtMs(state.leadership, leadershipContext(state, nowMs));
-  if (term === null) return leadershipAtMs;
+  const outsideTermMs = earliest(
+    leadershipWakeAtMs(state.leadership, leadershipContext(state, nowMs)),
+    careWakeAtMs(state.care, { mayMend: mayMend(state) }),
+    ...readinessWakeAtMs(state.readiness),
+  );
+  if (term === null) return outsideTermMs;
   return earliest(
-    leadershipAtMs,
+    outsideTermMs,
     term.membership.sweepAtMs,
     tableWakeAtMs(term.table),
     term.planner.collectingSinceMs === null
@@ -482,15 +538,6 @@ function takeOffice(state: CoordinatorState, given: Office, nowMs: number): Chan
       size,
     ],
   };
-}
-
-function reportOddities({ epoch, oddities }: Office): CoordinatorEffect[] {
-  const reports: CoordinatorReport[] = [];
-  const { rejected, raisedFrom, forgedSlots }: OfficeOddities = oddities ?? NO_ODDITIES;
-  if (rejected !== null) reports.push({ kind: 'snapshot-rejected', snapshot: rejected });
-  if (raisedFrom !== null) reports.push({ kind: 'epoch-raised', from: raisedFrom, to: epoch });
-  if (forgedSlots > 0) reports.push({ kind: 'fence-forged', slots: forgedSlots });
-  return reports.map((report) => ({ kind: 'report', report }));
 }
 
 function noteAnnouncement(
@@ -612,16 +659,6 @@ function blind(term: Term, leaseTtlMs: number, nowMs: number, fromMs = nowMs): T
     membership: restartLeases(term.membership, { leaseTtlMs, nowMs, fromMs }),
     membersRead: { ...term.membersRead, nextAtMs: nowMs },
   };
-}
-
-/** The stream is lost: the fence still knows who had what. Slots that nobody has claimed yet are shared out among them. */
-function assignmentOfFence({ fence: { owners }, table }: Office): Assignment | null {
-  const workers = [...new Set(owners.filter((owner) => owner !== null))].sort();
-  if (workers.length === 0) return null;
-  const indexes = new Map(workers.map((worker, index) => [worker, index]));
-  const claimed = Int32Array.from(owners, (owner) => (owner === null ? -1 : (indexes.get(owner) ?? -1)));
-  const previous: Assignment = { workers, owners: claimed };
-  return claimed.includes(-1) ? assign({ weights: table.weights, workers, previous }) : previous;
 }
 
 function plannerContext(term: Term, config: CoordinatorConfig, nowMs: number): PlannerContext {

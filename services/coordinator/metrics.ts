@@ -11,6 +11,7 @@ const RECOVERY_SECONDS = [
 export function makeCoordinatorMetrics(registry: Registry) {
   const registers = [registry];
   return {
+    ready: new Gauge({ name: `${PREFIX}ready`, help: '1 while /readyz answers 200', registers }),
     leading: new Gauge({ name: `${PREFIX}leading`, help: '1 while this coordinator leads', registers }),
     epoch: new Gauge({
       name: `${PREFIX}epoch`,

@@ -1,3 +1,4 @@
+import { type Assignment, assign } from '../../shared/ring/assignment.ts';
 import {
   describeDoubt,
   doubtOrder,
@@ -6,7 +7,9 @@ import {
   type Issued,
 } from '../../shared/ring/issued-order.ts';
 import type { Order } from '../../shared/ring/snapshot.ts';
-import type { Office, RejectedSnapshot } from './protocol.ts';
+import type { CoordinatorEffect, CoordinatorReport, Office, OfficeOddities, RejectedSnapshot } from './protocol.ts';
+
+const NO_ODDITIES: OfficeOddities = { rejected: null, raisedFrom: null, forgedSlots: 0 };
 
 /**
  * What a coordinator that won the key makes of what it found. Pure: the effect reads and draws, this decides.
@@ -52,4 +55,23 @@ export function rejectUnissued({ sequence, snapshot }: Office['newest'], issued:
 export function describeForgedEpoch(epoch: number): string | null {
   if (epoch <= HIGHEST_HONEST) return null;
   return `expected epochs of at most ${HIGHEST_HONEST} in scaler.adoption and sequence scaler.epoch, got ${epoch}: a forged one reached Postgres; repair it as docs/operations.md says`;
+}
+
+export function reportOddities({ epoch, oddities }: Office): CoordinatorEffect[] {
+  const reports: CoordinatorReport[] = [];
+  const { rejected, raisedFrom, forgedSlots }: OfficeOddities = oddities ?? NO_ODDITIES;
+  if (rejected !== null) reports.push({ kind: 'snapshot-rejected', snapshot: rejected });
+  if (raisedFrom !== null) reports.push({ kind: 'epoch-raised', from: raisedFrom, to: epoch });
+  if (forgedSlots > 0) reports.push({ kind: 'fence-forged', slots: forgedSlots });
+  return reports.map((report) => ({ kind: 'report', report }));
+}
+
+/** The stream is lost: the fence still knows who had what. Slots that nobody has claimed yet are shared out among them. */
+export function assignmentOfFence({ fence: { owners }, table }: Office): Assignment | null {
+  const workers = [...new Set(owners.filter((owner) => owner !== null))].sort();
+  if (workers.length === 0) return null;
+  const indexes = new Map(workers.map((worker, index) => [worker, index]));
+  const claimed = Int32Array.from(owners, (owner) => (owner === null ? -1 : (indexes.get(owner) ?? -1)));
+  const previous: Assignment = { workers, owners: claimed };
+  return claimed.includes(-1) ? assign({ weights: table.weights, workers, previous }) : previous;
 }

@@ -1,7 +1,9 @@
+import type { TroubleReport } from '../../shared/machine/trouble.ts';
 import type { LeaderEntry } from '../../shared/nats/leadership-bucket.ts';
 import type { Liveness } from '../../shared/nats/liveness.ts';
 import type { LivenessEntry } from '../../shared/nats/liveness-bucket.ts';
 import type { RingApplied } from '../../shared/nats/ring-applied.ts';
+import type { AdoptionVerdict } from '../../shared/postgres/adoption-check.ts';
 import type { Recovery } from '../../shared/ring/recovery.ts';
 import type { Evidence, Order, Snapshot } from '../../shared/ring/snapshot.ts';
 
@@ -86,25 +88,42 @@ export type ProbeAnswer =
 export type WriteOutcome =
   | { readonly kind: 'won'; readonly revision: number }
   | { readonly kind: 'refused' }
-  | { readonly kind: 'failed' };
+  | { readonly kind: 'failed'; readonly reason?: string };
+
+/** What a coordinator needs, by the name that logs and `/readyz` give it. */
+export type Dependency = 'Postgres' | 'NATS' | 'table';
+
+export type MendOutcome =
+  /** `slots`: what it is adopted with now. */
+  | { readonly kind: 'mended'; readonly what: 'schema' | 'equipment'; readonly slots: number }
+  /** Somebody must do what the reason says. */
+  | { readonly kind: 'refused'; readonly reason: string }
+  /** Postgres did not answer. */
+  | { readonly kind: 'failed'; readonly reason: string };
 
 export type CoordinatorEvent =
   | { readonly kind: 'wake' }
   // leadership
   | { readonly kind: 'leader-observed'; readonly entry: LeaderEntry | null }
   | { readonly kind: 'leader-read'; readonly entry: LeaderEntry | null }
-  | { readonly kind: 'leader-read-failed' }
+  | { readonly kind: 'leader-read-failed'; readonly reason?: string }
   | { readonly kind: 'leader-written'; readonly sentMs: number; readonly outcome: WriteOutcome }
   | { readonly kind: 'leader-probed'; readonly leader: string; readonly answer: ProbeAnswer }
   | { readonly kind: 'office-ready'; readonly attempt: number; readonly office: Office }
-  | { readonly kind: 'office-failed'; readonly attempt: number; readonly reason: string }
+  /** From: whose failure it is. @default Postgres */
+  | {
+      readonly kind: 'office-failed';
+      readonly attempt: number;
+      readonly reason: string;
+      readonly from?: 'Postgres' | 'NATS';
+    }
   // membership
   | { readonly kind: 'worker-heard'; readonly value: Liveness }
   | { readonly kind: 'worker-stored'; readonly worker: string; readonly revision: number }
   /** Revision null: heard by the plain subscription. */
   | { readonly kind: 'worker-removed'; readonly worker: string; readonly revision: number | null }
   /** Entries null: the read failed. */
-  | { readonly kind: 'members-read'; readonly entries: readonly LivenessEntry[] | null }
+  | { readonly kind: 'members-read'; readonly entries: readonly LivenessEntry[] | null; readonly reason?: string }
   | { readonly kind: 'worker-probed'; readonly worker: string; readonly answer: ProbeAnswer }
   /** From the system account: a client of this name, a worker or a coordinator, lost its connection. May be late or doubled. */
   | { readonly kind: 'connection-closed'; readonly client: string }
@@ -114,14 +133,28 @@ export type CoordinatorEvent =
       readonly kind: 'key-read';
       readonly worker: string;
       readonly outcome: { readonly entry: LivenessEntry | null } | 'failed';
+      readonly reason?: string;
     }
-  | { readonly kind: 'key-deleted'; readonly worker: string; readonly outcome: 'deleted' | 'changed' | 'failed' }
+  | {
+      readonly kind: 'key-deleted';
+      readonly worker: string;
+      readonly outcome: 'deleted' | 'changed' | 'failed';
+      readonly reason?: string;
+    }
   // table
-  | { readonly kind: 'table-counted'; readonly table: TableSize | null }
+  | { readonly kind: 'table-counted'; readonly table: TableSize | null; readonly reason?: string }
   /** Since which Postgres snapshot was asked; change null: the read failed. */
-  | { readonly kind: 'table-changed'; readonly since: string; readonly change: TableChange | null }
+  | {
+      readonly kind: 'table-changed';
+      readonly since: string;
+      readonly change: TableChange | null;
+      readonly reason?: string;
+    }
   /** Up to which Postgres snapshot was to be pruned. */
   | { readonly kind: 'table-pruned'; readonly at: string; readonly outcome: PruneOutcome }
+  /** Verdict null: Postgres did not answer. */
+  | { readonly kind: 'table-checked'; readonly verdict: AdoptionVerdict | null; readonly reason?: string }
+  | { readonly kind: 'table-mended'; readonly outcome: MendOutcome }
   // publishing
   | { readonly kind: 'snapshot-published'; readonly sequence: number; readonly order: Order }
   | { readonly kind: 'snapshot-refused'; readonly order: Order; readonly reason: string }
@@ -129,11 +162,16 @@ export type CoordinatorEvent =
   /** A message on the snapshots' subject, stored or not. Order null: it is no snapshot. */
   | { readonly kind: 'snapshot-heard'; readonly order: Order | null }
   /** Newest null: the stream could not be read; lastEpoch null: the last epoch issued, read after it, could not. */
-  | { readonly kind: 'newest-read'; readonly newest: Office['newest'] | null; readonly lastEpoch: number | null }
+  | {
+      readonly kind: 'newest-read';
+      readonly newest: Office['newest'] | null;
+      readonly lastEpoch: number | null;
+      readonly reasons?: { readonly newest?: string; readonly lastEpoch?: string };
+    }
   /** A worker has taken over what a snapshot gave it. */
   | { readonly kind: 'ring-applied'; readonly applied: RingApplied }
   // connection and life
-  | { readonly kind: 'reconnected' }
+  | { readonly kind: 'disconnected' | 'reconnected' }
   | { readonly kind: 'leave-requested' };
 
 export type CoordinatorEffect =
@@ -149,6 +187,10 @@ export type CoordinatorEffect =
   | { readonly kind: 'read-key'; readonly worker: string }
   | { readonly kind: 'delete-key'; readonly worker: string; readonly revision: number }
   | { readonly kind: 'count-table' }
+  /** Is what was adopted still there? */
+  | { readonly kind: 'check-table' }
+  /** Adopts the table again. */
+  | { readonly kind: 'mend-table'; readonly what: 'schema' | 'equipment' }
   | { readonly kind: 'read-changes'; readonly since: string }
   /**
    * Deletes a batch of the changes that are visible in `at` and not in `after` (null: all that are visible in `at`), unless a
@@ -186,8 +228,14 @@ export type CoordinatorReport =
   | { readonly kind: 'count-doubted'; readonly reason: CountDoubt }
   | { readonly kind: 'published'; readonly snapshot: Snapshot }
   | { readonly kind: 'publish-failed'; readonly reason: string }
-  /** The table was counted, its changes read or pruned; reason null: it worked. */
-  | { readonly kind: 'table-asked'; readonly what: 'count' | 'read' | 'prune'; readonly reason: string | null }
+  /** What nothing waits for was done, as counted changes deleted; reason: why not. */
+  | {
+      readonly kind: 'aside';
+      readonly what: 'prune' | 'publish-size' | 'publish-recovery' | 'remove-leader';
+      readonly reason: string | null;
+    }
+  | { readonly kind: 'table-mended'; readonly what: 'schema' | 'equipment' }
+  | (TroubleReport & { readonly server: Dependency })
   | { readonly kind: 'snapshot-rejected'; readonly snapshot: RejectedSnapshot }
   /** Its order can be honest, but this leader did not publish it: the ring in force is published again, above it. */
   | {

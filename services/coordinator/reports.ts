@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { logTrouble } from '../../shared/log/trouble-lines.ts';
 import { assertNever } from '../../shared/machine/machine.ts';
 import { PHASES, type Recovery } from '../../shared/ring/recovery.ts';
 import { describeCause } from '../../shared/ring/snapshot.ts';
@@ -22,7 +23,7 @@ export function makeCoordinatorReports(options: {
     metrics.rows.set(rows);
     metrics.desiredWorkers.set(countDesiredWorkers(rows, scaling));
   };
-  const noteAsked = makeTableNotice(log, metrics);
+  const noteAside = makeAsideNotice(log, metrics);
   return (report) => {
     switch (report.kind) {
       case 'leading':
@@ -37,7 +38,8 @@ export function makeCoordinatorReports(options: {
         for (const gauge of [metrics.leading, metrics.epoch, metrics.rows, metrics.desiredWorkers]) gauge.set(0);
         return log.info({ reason: report.reason }, 'stepped down');
       case 'office-failed':
-        return log.warn({ reason: report.reason }, 'could not take office; trying again');
+        // Repeated each second while NATS or Postgres is away: their trouble is logged.
+        return log.debug({ reason: report.reason }, 'could not take office; trying again');
       case 'member-changed': {
         const { change } = report;
         if (change.kind === 'joined') return log.info({ peer: change.worker }, 'worker joined');
@@ -72,9 +74,15 @@ export function makeCoordinatorReports(options: {
       }
       case 'publish-failed':
         metrics.publishFailures.inc();
-        return log.warn({ reason: report.reason }, 'publish not acknowledged; looking what became of it');
-      case 'table-asked':
-        return noteAsked(report);
+        return log.debug({ reason: report.reason }, 'publish not acknowledged; looking what became of it');
+      case 'aside':
+        return noteAside(report);
+      case 'table-mended':
+        if (report.what === 'equipment') metrics.recounts.inc({ reason: 'unreported' });
+        return log.warn({ what: report.what }, MENDED[report.what]);
+      case 'trouble-began':
+      case 'trouble-ended':
+        return logTrouble(log, report);
       case 'snapshot-rejected':
         metrics.rejectedSnapshots.inc();
         return log.warn({ subject, ...report.snapshot }, 'snapshot rejected');
@@ -109,24 +117,30 @@ export function makeCoordinatorReports(options: {
   };
 }
 
-const FAILED = {
-  count: 'counting the table failed',
-  read: 'reading scaler.table_change failed',
-  prune: 'pruning scaler.table_change failed: it grows until pruning works again',
+const MENDED = {
+  schema: 'schema scaler had been dropped; created again, and a new term begins',
+  equipment: 'the table had lost its slot index or triggers; made again, and the table is counted again',
 } as const;
 
-/** Says once that something fails, and once that it works again. */
-function makeTableNotice(log: Logger, metrics: CoordinatorMetrics) {
-  const failing = new Set<keyof typeof FAILED>();
-  return ({ what, reason }: Extract<CoordinatorReport, { kind: 'table-asked' }>) => {
+const ASIDE = {
+  prune: 'pruning scaler.table_change failed: it grows until pruning works again',
+  'publish-size': 'publishing the table size failed: standbys answer with an older one',
+  'publish-recovery': 'publishing a recovery failed: its record is missing from the stream',
+  'remove-leader': 'removing the leader key failed: it expires by itself',
+} as const;
+
+/** Logs once that something fails, and once that it works again. */
+function makeAsideNotice(log: Logger, metrics: CoordinatorMetrics) {
+  const failing = new Set<keyof typeof ASIDE>();
+  return ({ what, reason }: Extract<CoordinatorReport, { kind: 'aside' }>) => {
     if (reason === null) {
-      if (failing.delete(what)) log.info({ what }, 'the table can be asked again');
+      if (failing.delete(what)) log.info({ what }, 'what failed before succeeded');
       return;
     }
     if (what === 'prune') metrics.pruneFailures.inc();
     if (failing.has(what)) return;
     failing.add(what);
-    log.warn({ what, reason }, FAILED[what]);
+    log.warn({ what, reason }, ASIDE[what]);
   };
 }
 

@@ -1,14 +1,18 @@
 import type { Registry } from 'prom-client';
+import { replyReadiness, type Startup } from '../../shared/http/readiness.ts';
 import { json, type Reply, type Routes } from '../../shared/http/server.ts';
 import { describeError } from '../../shared/process/describe-error.ts';
 import { VERSION } from '../../shared/process/version.ts';
 import { countDesiredWorkers, type ScalingRule } from './desired-workers.ts';
-import { type CoordinatorState, currentSnapshot, recentRecoveries } from './machine.ts';
+import { type CoordinatorState, currentSnapshot, findUnready, recentRecoveries } from './machine.ts';
+import type { CoordinatorMetrics } from './metrics.ts';
 
 /** What the health endpoints and the API answer from. */
 export interface CoordinatorView {
   readonly registry: Registry;
+  readonly metrics: CoordinatorMetrics;
   readonly scaling: ScalingRule;
+  readonly startup: Startup;
   /** Null: still waiting for the servers. */
   readonly state: () => CoordinatorState | null;
   /** Rows in the table as the leader last published them; null: never. @throws when nobody can say. */
@@ -16,7 +20,11 @@ export interface CoordinatorView {
 }
 
 export function makeRoutes(view: CoordinatorView): Routes {
-  const { registry } = view;
+  const { registry, metrics } = view;
+  const unready = () => {
+    const state = view.state();
+    return state === null ? view.startup.describe() : findUnready(state, performance.now());
+  };
   const routes: Routes = {
     '/': () =>
       json({
@@ -28,11 +36,11 @@ export function makeRoutes(view: CoordinatorView): Routes {
     '/api/recoveries': () => showRecoveries(view.state()),
     '/api/desired-workers': () => showDesiredWorkers(view),
     '/healthz': () => json({ status: 'alive' }),
-    '/readyz': () => {
-      const state = view.state();
-      return json({ ready: state !== null, leading: state?.term != null }, state === null ? 503 : 200);
+    '/readyz': () => replyReadiness(unready(), { leading: view.state()?.term != null }),
+    '/metrics': async () => {
+      metrics.ready.set(unready() === null ? 1 : 0);
+      return { contentType: registry.contentType, body: await registry.metrics() };
     },
-    '/metrics': async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
   };
   return routes;
 }

@@ -65,6 +65,11 @@ export function startTable(counted: TableSize, epoch: number, nowMs: number): Ta
   };
 }
 
+/** Changes went unreported, as while the table had no triggers. */
+export function recountTable(state: TableState, nowMs: number): TableState {
+  return { ...state, recount: demandRecount(state.recount, nowMs) };
+}
+
 export function advanceTable(state: TableState, nowMs: number): TableStep {
   if (state.work !== null) return unchanged(state);
   const { size, epoch, prunedAt } = state;

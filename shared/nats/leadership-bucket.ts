@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { decodeOrNull } from '../message/decode-message.ts';
 import type { NatsLink } from './connection.ts';
 import { deliver } from './deliver.ts';
-import { KvBucket, type KvEntry } from './kv-bucket.ts';
+import { KvBucket, type KvEntry, type RemoveOutcome } from './kv-bucket.ts';
 import { KvWatch } from './kv-watch.ts';
 import type { BucketOptions } from './stream-settings.ts';
 import { writeKey } from './write-key.ts';
@@ -74,10 +74,11 @@ export class LeadershipBucket {
     });
   }
 
-  /** Deletes the key at exactly this revision, so that a standby takes over at once. False: it is another, or unknown. */
-  async remove(revision: number): Promise<boolean> {
+  /** Deletes the key at exactly this revision, so that a standby takes over at once. Never rejects. */
+  async remove(revision: number): Promise<RemoveOutcome> {
     const outcome = await this.#bucket.write(KEY, { bytes: null, expected: revision });
-    return outcome.kind === 'stored';
+    if (outcome.kind === 'stored') return { kind: 'removed' };
+    return outcome.kind === 'conflict' ? { kind: 'changed' } : { kind: 'failed', reason: outcome.reason };
   }
 
   /** Answered by the stream's leader; null: nobody holds it. @throws when nobody can say, or the key is unreadable. */

@@ -3,7 +3,7 @@ import { decodeOrNull } from '../message/decode-message.ts';
 import { PHASES, type Phases, type Recovery } from '../ring/recovery.ts';
 import type { Cause } from '../ring/snapshot.ts';
 import type { NatsLink } from './connection.ts';
-import { HistoryStream } from './history-stream.ts';
+import { HistoryStream, type PublishOutcome } from './history-stream.ts';
 import type { StreamOptions } from './stream-settings.ts';
 
 const BYTES_MAX = 65_536;
@@ -54,10 +54,9 @@ export class RecoveryStream {
     return new RecoveryStream(await HistoryStream.attach(link, 'recoveries'));
   }
 
-  /** True: stored. False: it may be stored or not. Never rejects; over within two seconds. */
-  async publish(recovery: Recovery): Promise<boolean> {
-    const outcome = await this.#stream.append(new TextEncoder().encode(JSON.stringify(recovery)));
-    return outcome.kind === 'published';
+  /** Never rejects; over within two seconds. */
+  publish(recovery: Recovery): Promise<PublishOutcome> {
+    return this.#stream.append(new TextEncoder().encode(JSON.stringify(recovery)));
   }
 
   /** The last `limit` ones, oldest first, without garbage. @throws when nobody can say. */

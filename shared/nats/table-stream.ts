@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { decodeOrNull } from '../message/decode-message.ts';
 import type { NatsLink } from './connection.ts';
-import { HistoryStream } from './history-stream.ts';
+import { HistoryStream, type PublishOutcome } from './history-stream.ts';
 import type { StreamOptions } from './stream-settings.ts';
 
 /** How many rows the table has, and what changed since the message before. */
@@ -34,10 +34,9 @@ export class TableStream {
     return new TableStream(await HistoryStream.open(link, 'sizes', options));
   }
 
-  /** True: stored. False: it may be stored or not. Never rejects; over within two seconds. */
-  async publish({ rows, added, removed, at }: TableSize): Promise<boolean> {
-    const outcome = await this.#stream.append(new TextEncoder().encode(JSON.stringify({ rows, added, removed, at })));
-    return outcome.kind === 'published';
+  /** Never rejects; over within two seconds. */
+  publish({ rows, added, removed, at }: TableSize): Promise<PublishOutcome> {
+    return this.#stream.append(new TextEncoder().encode(JSON.stringify({ rows, added, removed, at })));
   }
 
   /** Answered by the stream's leader; null: there is none, or garbage. @throws when nobody can say. */

@@ -96,11 +96,17 @@ export const MIGRATIONS: readonly Migration[] = [
   { number: 9, name: 'careful ticks', isTransactional: true, isOfTable: false, run: makeCarefulTick },
 ];
 
-async function makeBookkeeping({ session, names, slots }: MigrationContext): Promise<void> {
+/**
+ * A table with our index had a schema `scaler` before, and its workers may live: what they have ticked in this second must
+ * not be ticked again, so all slots count as ticked.
+ */
+async function makeBookkeeping(context: MigrationContext): Promise<void> {
+  const { session, names, slots } = context;
+  const lastTick = (await hasIndex(context)) ? 'floor(extract(epoch FROM clock_timestamp()))::bigint' : '0';
   const statements = [
     `CREATE TABLE scaler.slot (slot int PRIMARY KEY, epoch bigint NOT NULL DEFAULT 0, version bigint NOT NULL DEFAULT 0,
       worker text, last_tick bigint NOT NULL DEFAULT 0) WITH (${SLOT_SETTINGS})`,
-    `INSERT INTO scaler.slot (slot) SELECT generate_series(0, ${slots - 1})`,
+    `INSERT INTO scaler.slot (slot, last_tick) SELECT slot, ${lastTick} FROM generate_series(0, ${slots - 1}) slot`,
     `CREATE TABLE scaler.table_change (slot int NOT NULL, delta int NOT NULL,
       xid xid8 NOT NULL DEFAULT pg_current_xact_id()) WITH (${CHANGE_SETTINGS})`,
     'CREATE SEQUENCE scaler.epoch',

@@ -51,8 +51,8 @@ test('The holder renews, others are refused until it lets go, and then win at on
   assert.deepEqual(await b.read(), { ...leader('a', { epoch: 3 }), revision: 2 });
   assert.deepEqual(await b.create(leader('b')), { kind: 'refused' });
   assert.deepEqual(await b.renew(leader('b'), 1), { kind: 'refused' });
-  assert.equal(await a.remove(1), false);
-  assert.equal(await a.remove(2), true);
+  assert.deepEqual(await a.remove(1), { kind: 'changed' });
+  assert.deepEqual(await a.remove(2), { kind: 'removed' });
   assert.equal(await b.read(), null);
   // Gone: a renewal is refused, because somebody else may have led meanwhile.
   assert.deepEqual(await a.renew(leader('a'), 2), { kind: 'refused' });
@@ -142,7 +142,7 @@ test('While the server is away a write fails within a second; the watch goes on 
   await server.kill();
   const startMs = performance.now();
   assert.equal((await a.renew(leader('a'), 1)).kind, 'failed');
-  assert.equal(await a.remove(1), false);
+  assert.deepEqual(await a.remove(1), { kind: 'failed', reason: 'not connected to NATS' });
   assertTook(startMs, 2_500);
   await assert.rejects(a.read());
   told.length = 0;

@@ -41,9 +41,9 @@ test('Recoveries stand in the history as they were published, oldest first, with
   const link = await openLink();
   const stream = await RecoveryStream.open(link);
   assert.deepEqual(await stream.history(10), []);
-  assert.equal(await stream.publish(makeRecovery(1)), true);
+  assert.equal((await stream.publish(makeRecovery(1))).kind, 'published');
   await link.connection.jetstream().publish(link.names.recoverySubject, new TextEncoder().encode('{"epoch":1}'));
-  assert.equal(await stream.publish(makeRecovery(2)), true);
+  assert.equal((await stream.publish(makeRecovery(2))).kind, 'published');
   assert.deepEqual(await stream.history(10), [makeRecovery(1), makeRecovery(2)]);
   assert.deepEqual(await stream.history(1), [makeRecovery(2)]);
 });

@@ -79,6 +79,12 @@ export function performCoordinatorEffect(world: World, node: CoordinatorNode, ef
         answer: (change) => ({ kind: 'table-changed', since: effect.since, change }),
         failed: { kind: 'table-changed', since: effect.since, change: null },
       });
+    case 'check-table':
+      return askPostgres(world, node, {
+        apply: () => ({ kind: 'sound' as const }),
+        answer: (verdict) => ({ kind: 'table-checked', verdict }),
+        failed: { kind: 'table-checked', verdict: null },
+      });
     case 'publish-snapshot':
       noteAct(world, node, effect.kind);
       return publish(world, node, effect);
@@ -97,6 +103,7 @@ export function performCoordinatorEffect(world: World, node: CoordinatorNode, ef
         answer: (outcome) => ({ kind: 'table-pruned', at: effect.at, outcome }),
         failed: { kind: 'table-pruned', at: effect.at, outcome: 'failed' },
       });
+    case 'mend-table':
     case 'publish-size':
       return;
     case 'report':

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import {
   currentSnapshot,
+  findUnready,
   recentRecoveries,
   startCoordinator,
   stepCoordinator,
@@ -83,7 +84,7 @@ function reasons(machine: Machine): string[] {
 describe('coordinator: taking office', () => {
   it('DESIGN §7: looks, makes the key, takes office, publishes under its epoch', () => {
     const machine = standby();
-    assert.deepEqual(kindsOf(machine.at(0, { kind: 'wake' })), ['read-leader']);
+    assert.deepEqual(kindsOf(machine.at(0, { kind: 'wake' })), ['read-leader', 'check-table']);
     machine.at(0, { kind: 'leader-read', entry: null });
     assert.deepEqual(machine.effects, [{ kind: 'write-leader', epoch: 0, revision: null }]);
     machine.at(1, { kind: 'leader-written', sentMs: 0, outcome: { kind: 'won', revision: 1 } });
@@ -125,7 +126,9 @@ describe('coordinator: taking office', () => {
     machine.at(3, { kind: 'worker-heard', value: makeLiveness('a') });
     machine.at(3, { kind: 'table-changed', since: 'seen-1', change: null });
     machine.at(3, { kind: 'snapshot-refused', order: { epoch: 4, version: 7 }, reason: 'late' });
-    assert.deepEqual([machine.effects, machine.state], [[], before]);
+    // It only watches.
+    const { readiness } = before;
+    assert.deepEqual([machine.effects, { ...machine.state, readiness }], [[], before]);
   });
 
   it('DESIGN §3: what it publishes from the fence is whole, also where some slots were never claimed', () => {
@@ -346,7 +349,8 @@ describe('coordinator: a term', () => {
     machine.at(50, { kind: 'snapshot-heard', order: { epoch: 6, version: 9 } });
     const newest = { sequence: 32, snapshot: { ...RING, epoch: 6, version: 9 } };
     machine.at(60, { kind: 'newest-read', newest, lastEpoch: null });
-    assert.deepEqual([machine.all('publish-snapshot'), machine.all('report')], [[], []]);
+    const reports = machine.all('report').map(({ report }) => report.kind);
+    assert.deepEqual([machine.all('publish-snapshot'), reports], [[], ['trouble-began']]);
     assert.notEqual(machine.state.term, null);
     machine.at(310, { kind: 'wake' });
     assert.equal(machine.all('read-newest').length, 1);
@@ -612,5 +616,52 @@ describe('coordinator: a term that lapsed', () => {
     const office = makeOffice({ ...STORED, epoch: 6, newest: { sequence: 31, snapshot } });
     machine.at(1_502, { kind: 'office-ready', attempt: 2, office });
     assert.equal(publishedBy(machine).epoch, 6);
+  });
+});
+
+describe('coordinator: a damaged table', () => {
+  const GONE = { kind: 'mendable', what: 'schema', reason: 'schema scaler is gone' } as const;
+  const LACKING = { kind: 'mendable', what: 'equipment', reason: 'the table lacks its index' } as const;
+  const SLOTS = settled().state.config.slots;
+
+  it('begins a new term once schema scaler was created again, without resuming the old one', () => {
+    const machine = settled();
+    machine.at(100, { kind: 'table-checked', verdict: GONE });
+    assert.deepEqual(machine.all('mend-table'), [{ kind: 'mend-table', what: 'schema' }]);
+    const outcome = { kind: 'mended', what: 'schema', slots: SLOTS } as const;
+    machine.at(150, { kind: 'table-mended', outcome });
+    assert.equal(machine.state.term, null);
+    assert.equal(machine.state.lapsedEpoch, null);
+    assert.equal(machine.all('remove-leader').length, 1);
+  });
+
+  it('counts the table again once it got its index and triggers back', () => {
+    const machine = settled();
+    machine.at(100, { kind: 'table-checked', verdict: LACKING });
+    const outcome = { kind: 'mended', what: 'equipment', slots: SLOTS } as const;
+    machine.at(150, { kind: 'table-mended', outcome });
+    const since = machine.state.term?.table.size.at;
+    assert.ok(since);
+    // The poll under way comes first.
+    machine.at(160, { kind: 'table-changed', since, change: null });
+    assert.equal(machine.all('count-table').length, 1);
+  });
+
+  it('is not mended by a standby that knows a leader', () => {
+    const machine = standby();
+    machine.at(0, { kind: 'wake' });
+    const entry = { id: 'other', epoch: 1, startedAt: '2026-01-01T00:00:00.000Z', revision: 3 };
+    machine.at(1, { kind: 'leader-read', entry });
+    machine.at(2, { kind: 'table-checked', verdict: GONE });
+    assert.deepEqual(machine.all('mend-table'), []);
+    assert.equal(findUnready(machine.state, 3)?.reason, GONE.reason);
+  });
+
+  it('ends the process where another number of slots was adopted: all of it counts in the old one', () => {
+    const machine = settled();
+    machine.at(100, { kind: 'table-checked', verdict: GONE });
+    const outcome = { kind: 'mended', what: 'schema', slots: 2 * SLOTS } as const;
+    machine.at(150, { kind: 'table-mended', outcome });
+    assert.equal(machine.all('stop')[0]?.code, 1);
   });
 });
