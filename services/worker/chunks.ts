@@ -16,6 +16,9 @@ const LEAST_CHUNK_ROWS = 3_000;
 /** What the newest statement counts in the mean. */
 const NEWEST_SHARE = 0.2;
 
+/** How much longer a row takes, about; claims wait for a statement of any form. */
+const SLOWNESS: Readonly<Record<TickForm, number>> = { fast: 1, over: 2, careful: 4 };
+
 export interface ChunkSize {
   /** Of all `slots`. */
   readonly rows: number;
@@ -46,7 +49,7 @@ export function makeChunks(
   const chunks: Chunk[] = [];
   if (lingering.length > 0) chunks.push({ lane: 'lingering', slots: lingering, form: hasTrouble ? 'over' : 'fast' });
   const cut = (some: readonly number[], form: TickForm) =>
-    cutSlots(some, { ...size, rows: (size.rows * some.length) / Math.max(1, slots.length) }).map(
+    cutSlots(some, { ...size, rows: (SLOWNESS[form] * size.rows * some.length) / Math.max(1, slots.length) }).map(
       (part): Chunk => ({ lane: 'round', slots: part, form }),
     );
   // Also of no slots: a round always asks Postgres, so a tick done proves that Postgres answers.

@@ -165,9 +165,9 @@ function carefulBody(names: TableNames, slotCount: number): string {
         'skipped', cardinality(skipped), 'skippedIds', skipped[1:${IDS_LISTED}], 'cleared', cleared,
         'blocked', (SELECT coalesce(json_agg(json_build_object('id', b.id, 'slot', b.slot, 'state', b.state, 'message', b.message)), '[]')
           FROM unnest(bad_ids, bad_slots, bad_states, bad_messages) b(id, slot, state, message)),
-        'before', (SELECT coalesce(json_agg(json_build_object('slot', b.slot, 'lastTick', b.last_tick, 'rows', b.rows)), '[]') FROM (
-          SELECT m.slot, m.last_tick, (SELECT count(*) FROM unnest(slots) u(slot) WHERE u.slot = m.slot) AS rows
-          FROM unnest(mine, last_ticks) m(slot, last_tick) WHERE m.slot = ANY (stamped)) b WHERE b.rows > 0),
+        'before', (SELECT coalesce(json_agg(json_build_object('slot', m.slot, 'lastTick', m.last_tick, 'rows', u.rows)), '[]')
+          FROM (SELECT t.slot, count(*) AS rows FROM unnest(slots) t(slot) GROUP BY t.slot) u
+          JOIN unnest(mine, last_ticks) m(slot, last_tick) ON m.slot = u.slot WHERE m.slot = ANY (stamped)),
         'exhausted', coalesce(x.ids, '{}'), 'exhaustedCount', x.total, 'nullCount', x.nulls) INTO result
       FROM (SELECT (array_agg(CASE WHEN ${value} IS NULL THEN '-' ELSE '' END || ${id}::text))[1:${IDS_LISTED}] AS ids,
           count(*) AS total, count(*) FILTER (WHERE ${value} IS NULL) AS nulls

@@ -156,7 +156,7 @@ describe('round: its number and its chunks', () => {
 
 describe('round: rows in trouble', () => {
   const many = { slots: [0, 1, 2, 3], expectedRows: 400 };
-  const wide = { ...many, chunkRows: 1_000 };
+  const wide = { ...many, chunkRows: 2_000 };
   const HELD: Partial<TickResult> = { held: [1], rows: 3, visible: 4, checksum: '9', gaveWay: 'locks' };
   const BAD = { id: 'x', slot: 1, state: '23514', message: 'violates' };
   type Effects = ReturnType<typeof finish>['effects'];
