@@ -33,6 +33,9 @@ const MESSAGE_LENGTH = 200;
 /** Not an SQL state of Postgres: rows were withheld without an error. */
 export const WITHHELD_STATE = 'NSW01';
 
+/** The slot `s` is this worker's. */
+const IS_MINE = 's.worker = me';
+
 /** slots[], worker, tick, leftOut[], leftOutSlots[], onTrial[], isLast. */
 export const CAREFUL_TEXT = `SELECT scaler.${FUNCTION_NAME}($1::int[], $2::text, $3::bigint, $4::uuid[], $5::int[], $6::uuid[], $7::boolean) AS result`;
 
@@ -67,13 +70,13 @@ function carefulBody(names: TableNames, slotCount: number): string {
       state text; message text; deadline timestamptz; stamped int[]; result json;
     BEGIN
       is_early := tick > ${SECOND} + ${AHEAD_TICKS};
-      SELECT coalesce(array_agg(s.slot) FILTER (WHERE s.worker IS DISTINCT FROM me), '{}'),
-        coalesce(array_agg(s.slot) FILTER (WHERE s.worker = me AND s.last_tick > tick + ${AHEAD_TICKS}), '{}')
+      SELECT coalesce(array_agg(s.slot) FILTER (WHERE (${IS_MINE}) IS NOT TRUE), '{}'),
+        coalesce(array_agg(s.slot) FILTER (WHERE ${IS_MINE} AND s.last_tick > tick + ${AHEAD_TICKS}), '{}')
         INTO lost, ahead FROM scaler.slot s WHERE s.slot = ANY (asked);
       PERFORM set_config('lock_timeout', '0', true);
       SELECT coalesce(array_agg(l.slot), '{}'), coalesce(array_agg(l.last_tick), '{}') INTO mine, last_ticks FROM (
         SELECT s.slot, s.last_tick FROM scaler.slot s
-        WHERE s.slot = ANY (asked) AND s.worker = me AND s.last_tick < tick AND NOT is_early ORDER BY s.slot FOR UPDATE) l;
+        WHERE s.slot = ANY (asked) AND ${IS_MINE} AND s.last_tick < tick AND NOT is_early ORDER BY s.slot FOR UPDATE) l;
       PERFORM set_config('lock_timeout', '${WAIT_MS}', true);
       deadline := clock_timestamp() + interval '${BUDGET_MS} ms';
       SET CONSTRAINTS ALL IMMEDIATE;
