@@ -166,7 +166,6 @@ describe('ticks and the locks of others', () => {
     await other.query('BEGIN');
     await lockRow('last');
     const ticking = tick(11);
-    await untilBlocked();
     await lockRow('first');
     const { held, missed, gaveWay } = await ticking;
     await other.query('COMMIT');
