@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { connect, type NatsConnection } from 'nats';
 import pg from 'pg';
+import { natsNames } from '../../shared/nats/names.ts';
 import { startNats, type TestNats } from '../support/nats-process.ts';
-import { BEGAN, countOf, tryTrouble, untilAllReady, untilReadiness } from '../support/readiness.ts';
+import { BEGAN, countOf, type Readiness, tryTrouble, untilAllReady, untilReadiness } from '../support/readiness.ts';
 import type { ServiceProcess } from '../support/service-process.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
 import { TestSystem } from '../support/test-system.ts';
@@ -24,6 +25,16 @@ describe('readiness and NATS', { timeout: 240_000 }, () => {
     proxy = await TcpProxy.before(nats.url);
     other = await connect({ servers: nats.url });
     system = await TestSystem.start({ natsUrl: proxy.through(nats.url) });
+    const leader = system.coordinator('coordinator-1', ['--slots', '256']);
+    await leader.waitFor('it to lead', ({ msg }) => msg === 'leading');
+    await insertRows(system);
+    services = {
+      leader,
+      standby: system.coordinator('coordinator-2'),
+      first: system.worker('worker-1'),
+      second: system.worker('worker-2'),
+    };
+    await system.watching([services.first!, services.second!], 40);
   });
 
   after(async () => {
@@ -31,27 +42,6 @@ describe('readiness and NATS', { timeout: 240_000 }, () => {
     await system?.stop();
     await proxy?.close();
     await nats?.stop();
-  });
-
-  test('a worker says that there is no ring yet, and is ready once a leader published one', async () => {
-    // A coordinator adopts the table, and is gone before the worker comes; so is its ring.
-    const former = system.coordinator('coordinator-0', ['--slots', '256']);
-    await former.waitFor('it to lead', ({ msg }) => msg === 'leading');
-    former.signal('SIGTERM');
-    await former.end();
-    const manager = await other.jetstreamManager();
-    for (const name of await manager.streams.names().next()) await manager.streams.delete(name);
-    const worker = system.worker('worker-1');
-    const found = await untilReadiness('the worker', worker, ({ reason = '' }) => !reason.startsWith('starting'));
-    assert.equal(found.reason, 'no ring snapshot yet; waiting for a leader');
-    assert.equal(found.status, 503);
-    const leader = system.coordinator('coordinator-1');
-    await leader.waitFor('it to lead', ({ msg }) => msg === 'leading');
-    services = { leader, worker };
-    await untilAllReady(services);
-    await insertRows();
-    services = { ...services, standby: system.coordinator('coordinator-2'), second: system.worker('worker-2') };
-    await system.watching([services.worker!, services.second!], 40);
   });
 
   test("JetStream's storage full: nobody leads, coordinators say so in NATS' words, workers tick and stay ready", async () => {
@@ -98,11 +88,34 @@ describe('readiness and NATS', { timeout: 240_000 }, () => {
       end: () => proxy.heal(),
     });
   });
+});
 
-  async function insertRows(): Promise<void> {
-    const client = new pg.Client({ connectionString: system.databaseUrl });
-    await client.connect();
-    await client.query('INSERT INTO work_items (value) SELECT 0 FROM generate_series(1, 40)');
-    await client.end();
+test('a worker says that there is no ring yet, and is ready once a leader published one', async () => {
+  const system = await TestSystem.start();
+  try {
+    // It adopts the table, and is gone before the worker comes; so is its ring.
+    const former = system.coordinator('coordinator-0', ['--slots', '256']);
+    await former.waitFor('it to lead', ({ msg }) => msg === 'leading');
+    former.signal('SIGTERM');
+    await former.end();
+    const other = await connect({ servers: system.natsUrl });
+    await (await other.jetstreamManager()).streams.delete(natsNames(system.prefix).snapshotStream);
+    await other.close();
+    const worker = system.worker('worker-1');
+    const isStarted = ({ reason = '' }: Readiness) => reason !== '' && !reason.startsWith('starting');
+    const isWithoutRing = (answer: Readiness) => isStarted(answer) && !/^no round/.test(answer.reason ?? '');
+    const found = await untilReadiness('the worker', worker, isWithoutRing);
+    assert.deepEqual([found.status, found.reason], [503, 'no ring snapshot yet; waiting for a leader']);
+    const leader = system.coordinator('coordinator-1');
+    await untilAllReady({ leader, worker });
+  } finally {
+    await system.stop();
   }
 });
+
+async function insertRows(system: TestSystem): Promise<void> {
+  const client = new pg.Client({ connectionString: system.databaseUrl });
+  await client.connect();
+  await client.query('INSERT INTO work_items (value) SELECT 0 FROM generate_series(1, 40)');
+  await client.end();
+}

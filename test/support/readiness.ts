@@ -51,8 +51,7 @@ export async function tryTrouble(trial: Trial): Promise<Readonly<Record<string, 
     }
     await wait(lastsMs);
     for (const [name, service] of Object.entries(services)) {
-      const { ready, reason } = await askReadiness(service);
-      assert.equal(ready, reasons[name] === undefined, `${name}: ${reason}`);
+      await untilReadiness(name, service, ({ ready }) => ready === (reasons[name] === undefined));
     }
   } finally {
     await trial.end();
