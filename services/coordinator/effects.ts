@@ -122,7 +122,7 @@ export function performCoordinator(
           (error) => ({ kind: 'table-checked', verdict: null, reason: describeFailure(error) }),
         );
       case 'mend-table':
-        return mendTable(outside, effect.what);
+        return mendTable(outside, effect);
       case 'publish-size': {
         const { rows, added, removed } = effect;
         const size = { rows, added, removed, at: new Date().toISOString() };
@@ -248,9 +248,18 @@ async function prune(
   }
 }
 
-async function mendTable(outside: CoordinatorOutside, what: 'schema' | 'equipment'): Promise<CoordinatorEvent> {
+/**
+ * A schema that was created again has issued no epoch yet. It issues one above those that are known, so that the ring in force
+ * stays an honest one: its workers claim their slots again at once, and the next term builds on it.
+ */
+async function mendTable(
+  outside: CoordinatorOutside,
+  { what, above }: Extract<CoordinatorEffect, { kind: 'mend-table' }>,
+): Promise<CoordinatorEvent> {
+  const { fence } = outside;
   try {
     const { slots } = await outside.adopt();
+    if ((await fence.lastEpoch()) < above) await fence.drawEpoch(above);
     return { kind: 'table-mended', outcome: { kind: 'mended', what, slots } };
   } catch (error) {
     const kind = error instanceof TableError ? 'refused' : 'failed';

@@ -345,9 +345,18 @@ function advance(state: CoordinatorState, nowMs: number): Change {
   }
   const led = takeLeadership(state, advanceLeadership(state.leadership, leadershipContext(state, nowMs)), '');
   const worked = inTerm(led.state, (term) => advanceTerm(term, state, nowMs), nowMs);
-  const cared = advanceCare(worked.state.care, { mayMend: mayMend(worked.state), nowMs });
+  const cared = advanceCare(worked.state.care, {
+    mayMend: mayMend(worked.state),
+    knownEpoch: knownEpoch(worked.state),
+    nowMs,
+  });
   const effects = [...led.effects, ...worked.effects, ...cared.effects];
   return { state: { ...worked.state, care: cared.state }, effects };
+}
+
+/** The highest that this coordinator knows of: its own term's, or the leader's. */
+function knownEpoch({ term, lapsedEpoch, leadership }: CoordinatorState): number {
+  return Math.max(term?.epoch ?? 0, lapsedEpoch ?? 0, leadership.key?.epoch ?? 0);
 }
 
 /** The leader mends. Without one, everybody may: nobody takes office while schema `scaler` is gone. */

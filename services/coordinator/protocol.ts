@@ -189,8 +189,8 @@ export type CoordinatorEffect =
   | { readonly kind: 'count-table' }
   /** Is what was adopted still there? */
   | { readonly kind: 'check-table' }
-  /** Adopts the table again. */
-  | { readonly kind: 'mend-table'; readonly what: 'schema' | 'equipment' }
+  /** Adopts the table again. `above`: the highest epoch known; a new schema is to issue none that is not higher. */
+  | { readonly kind: 'mend-table'; readonly what: 'schema' | 'equipment'; readonly above: number }
   | { readonly kind: 'read-changes'; readonly since: string }
   /**
    * Deletes a batch of the changes that are visible in `at` and not in `after` (null: all that are visible in `at`), unless a

@@ -39,7 +39,7 @@ const MEND_RETRY_MS = 5_000;
 
 export function advanceCare(
   state: TableCare,
-  { mayMend, nowMs }: { readonly mayMend: boolean; readonly nowMs: number },
+  { mayMend, knownEpoch, nowMs }: { readonly mayMend: boolean; readonly knownEpoch: number; readonly nowMs: number },
 ): CareStep {
   const effects: CoordinatorEffect[] = [];
   let next = state;
@@ -50,7 +50,7 @@ export function advanceCare(
   const { verdict } = next;
   if (mayMend && verdict?.kind === 'mendable' && !next.isMending && nowMs >= next.nextMendAtMs) {
     next = { ...next, isMending: true };
-    effects.push({ kind: 'mend-table', what: verdict.what });
+    effects.push({ kind: 'mend-table', what: verdict.what, above: knownEpoch });
   }
   return { state: next, effects };
 }

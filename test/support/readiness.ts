@@ -72,8 +72,9 @@ export async function tryTrouble(trial: Trial): Promise<Readonly<Record<string, 
 
 export const BEGAN = /requests fail; trying again$|is damaged$/;
 export const ENDED = /requests succeed again$|are sound again$/;
-/** One a second, or one for each change of the ring, in good times and in bad. */
-const REGULAR = /^(watching|ring applied|ring published|recovered|migration done|table resized|worker (joined|left))$/;
+/** One a second, or one for each change of the ring and of its owners, in good times and in bad. */
+const REGULAR =
+  /^(watching|the fence names another worker for slots of mine|ring applied|ring published|recovered|migration done|table resized|worker (joined|left))$/;
 
 /** At most one line when a trouble begins and one when it ends; all others that a trouble brings come once. */
 function assertUnrepeated(name: string, lines: readonly LogLine[]): void {

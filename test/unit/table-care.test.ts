@@ -16,17 +16,17 @@ const SOUND: AdoptionVerdict = { kind: 'sound' };
 const GONE: AdoptionVerdict = { kind: 'mendable', what: 'schema', reason: 'schema scaler is gone' };
 
 function kinds(state: TableCare, how: { mayMend: boolean; nowMs: number }): string[] {
-  return advanceCare(state, how).effects.map(({ kind }) => kind);
+  return advanceCare(state, { knownEpoch: 7, ...how }).effects.map(({ kind }) => kind);
 }
 
 function check(state: TableCare, verdict: AdoptionVerdict | null, nowMs: number): TableCare {
-  const asked = advanceCare(state, { mayMend: false, nowMs }).state;
+  const asked = advanceCare(state, { mayMend: false, knownEpoch: 7, nowMs }).state;
   return receiveCheck(asked, { kind: 'table-checked', verdict }, nowMs);
 }
 
 describe('the care of the table', () => {
   test('checks one at a time, again after a pause, and sooner when Postgres does not answer', () => {
-    const asked = advanceCare(NO_CARE, { mayMend: false, nowMs: 0 });
+    const asked = advanceCare(NO_CARE, { mayMend: false, knownEpoch: 7, nowMs: 0 });
     assert.deepEqual(asked.effects, [{ kind: 'check-table' }]);
     assert.deepEqual(kinds(asked.state, { mayMend: true, nowMs: 60_000 }), []);
     const sound = check(NO_CARE, SOUND, 10);
@@ -40,8 +40,8 @@ describe('the care of the table', () => {
   test('mends what can be mended, only where it may, one attempt at a time', () => {
     const damaged = check(NO_CARE, GONE, 10);
     assert.deepEqual(kinds(damaged, { mayMend: false, nowMs: 10 }), []);
-    const mending = advanceCare(damaged, { mayMend: true, nowMs: 10 });
-    assert.deepEqual(mending.effects, [{ kind: 'mend-table', what: 'schema' }]);
+    const mending = advanceCare(damaged, { mayMend: true, knownEpoch: 7, nowMs: 10 });
+    assert.deepEqual(mending.effects, [{ kind: 'mend-table', what: 'schema', above: 7 }]);
     assert.equal(isBeingMended(mending.state), true);
     assert.ok(!kinds(mending.state, { mayMend: true, nowMs: 60_000 }).includes('mend-table'));
     const outcome = { kind: 'mended', what: 'schema', slots: 4 } as const;
@@ -51,7 +51,7 @@ describe('the care of the table', () => {
   });
 
   test('keeps the remedy of a refusal until the table is sound, and tries again after a pause', () => {
-    const mending = advanceCare(check(NO_CARE, GONE, 10), { mayMend: true, nowMs: 10 }).state;
+    const mending = advanceCare(check(NO_CARE, GONE, 10), { mayMend: true, knownEpoch: 7, nowMs: 10 }).state;
     const outcome = { kind: 'refused', reason: 'role "app" lacks this right' } as const;
     const refused = receiveMending(mending, { kind: 'table-mended', outcome }, 20);
     assert.equal(describeDamage(check(refused, GONE, 30)), outcome.reason);
