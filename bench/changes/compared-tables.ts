@@ -111,7 +111,7 @@ export class ComparedTables {
     const { watch } = this;
     const fence = new Fence(this.#link, NAMES, this.#adoption);
     const slots = Array.from({ length: SLOTS }, (_, slot) => slot);
-    await fence.claim({ worker: 'worker-1', epoch: await fence.drawEpoch(0), version: 1, slots });
+    await fence.claim({ worker: 'worker-1', incarnation: 1, epoch: await fence.drawEpoch(0), version: 1, slots });
     const before = await watch.count();
     const ticking = { isOver: false };
     const ticks = keepTicking(fence, slots, ticking);
@@ -156,7 +156,7 @@ function notifyingStatements(like: string): readonly string[] {
 async function keepTicking(fence: Fence, slots: readonly number[], until: { readonly isOver: boolean }): Promise<void> {
   for (let tick = 1; !until.isOver; tick += 1) {
     for (let from = 0; from < slots.length && !until.isOver; from += 128) {
-      await fence.tick({ worker: 'worker-1', tick, slots: slots.slice(from, from + 128) });
+      await fence.tick({ worker: 'worker-1', incarnation: 1, tick, slots: slots.slice(from, from + 128) });
     }
     await delay(100);
   }

@@ -13,6 +13,7 @@ import { ALIVE_SUBJECT, DONE_SUBJECT, type FloorSetup, TOLD_SUBJECT } from './fl
 
 const setup: FloorSetup = JSON.parse(process.argv[2] ?? '');
 const { worker } = setup;
+const INCARNATION = 1;
 const claim = { name: 'claim', text: CLAIM_TEXT };
 const tick = { name: 'tick', text: tickText(setup.table, setup.slots) };
 const encoder = new TextEncoder();
@@ -43,13 +44,14 @@ async function takeOver(ring: Snapshot): Promise<void> {
   const own = sliceOf(ring, worker);
   const gained = sliceOf(ring, setup.leaver).filter((_, at) => at % others === (index + changes) % others);
   const wanted = changes === 1 ? [...own, ...gained].sort((a, b) => a - b) : gained;
-  if (wanted.length > 0) await claims.query({ ...claim, values: [numberArray(wanted), worker, 1, changes] });
+  if (wanted.length > 0)
+    await claims.query({ ...claim, values: [numberArray(wanted), worker, INCARNATION, 1, changes] });
   slots = [...own, ...gained];
   nats.publish(DONE_SUBJECT);
 }
 
 async function round(): Promise<void> {
-  await rounds.query({ ...tick, values: [numberArray(slots), worker, Math.floor(Date.now() / 1_000)] });
+  await rounds.query({ ...tick, values: [numberArray(slots), worker, INCARNATION, Math.floor(Date.now() / 1_000)] });
   process.stdout.write(`${JSON.stringify({ worker, ids })}\n`);
 }
 

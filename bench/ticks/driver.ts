@@ -17,7 +17,7 @@ const setup: DriverSetup = JSON.parse(process.argv[2] ?? '');
 const link = await connect(setup.url, setup.worker);
 const fence = new Fence(link, NAMES, { slots: setup.totalSlots });
 const epoch = await fence.drawEpoch(0);
-await fence.claim({ worker: setup.worker, epoch, version: setup.version, slots: setup.slots });
+await fence.claim({ worker: setup.worker, incarnation: 1, epoch, version: setup.version, slots: setup.slots });
 const ids = await fence.readIds({ slots: setup.slots });
 const batches = Array.from({ length: Math.ceil(ids.length / PLAIN_BATCH_ROWS) }, (_, index) =>
   toArray(ids.slice(index * PLAIN_BATCH_ROWS, (index + 1) * PLAIN_BATCH_ROWS)),

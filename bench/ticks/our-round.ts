@@ -57,7 +57,7 @@ export class OurRound {
     if (effect.kind === 'tick') {
       const startedMs = performance.now();
       const { kind: _, lane: __, ...asked } = effect;
-      const result = await this.#fence.tick({ worker: this.#setup.worker, ...asked });
+      const result = await this.#fence.tick({ worker: this.#setup.worker, incarnation: 1, ...asked });
       statementMs.push(performance.now() - startedMs);
       return this.#take(finishTick(this.#state, { ...asked, result }, effect.lane, this.#contextAt(tick)));
     }

@@ -8,7 +8,7 @@ import { probe } from '../../shared/nats/probe.ts';
 import { publishApplied } from '../../shared/nats/ring-applied.ts';
 import type { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
 import { describeFailure } from '../../shared/postgres/failure.ts';
-import { CLAIM_LANE, type Fence, TICK_LANE } from '../../shared/postgres/fence.ts';
+import { CLAIM_LANE, type Fence, type SlotHolder, TICK_LANE } from '../../shared/postgres/fence.ts';
 import type { ClockComparison } from './clock-skew.ts';
 import type { WorkerConfig, WorkerEffect, WorkerEvent, WorkerReport } from './protocol.ts';
 
@@ -32,6 +32,7 @@ export interface WorkerOutside {
 /** Each effect's I/O. Every failure becomes the event that the machine expects for it; nothing here decides. */
 export function performWorker(config: WorkerConfig, outside: WorkerOutside): Perform<WorkerEvent, WorkerEffect> {
   const { fence } = outside;
+  const holder = holderOf(config);
   return (effect) => {
     switch (effect.kind) {
       case 'check-identity':
@@ -53,7 +54,7 @@ export function performWorker(config: WorkerConfig, outside: WorkerOutside): Per
       case 'tick':
         return tick(config, outside, effect);
       case 'rebase':
-        return fence.rebase({ worker: config.id, slots: effect.slots }).then(
+        return fence.rebase({ ...holder, slots: effect.slots }).then(
           (slots) => ({ kind: 'rebased', slots }),
           (error) => ({ kind: 'rebase-failed', reason: describeFailure(error) }),
         );
@@ -63,7 +64,7 @@ export function performWorker(config: WorkerConfig, outside: WorkerOutside): Per
           (error) => ({ kind: 'ids-failed', tick: effect.tick, reason: describeFailure(error) }),
         );
       case 'read-owned':
-        return fence.owned(config.id).then(
+        return fence.owned(holder).then(
           (slots) => ({ kind: 'owned-read', slots }),
           (error) => ({ kind: 'owned-read', slots: null, reason: describeFailure(error) }),
         );
@@ -80,6 +81,10 @@ export function performWorker(config: WorkerConfig, outside: WorkerOutside): Per
         return assertNever(effect);
     }
   };
+}
+
+function holderOf({ id, incarnation }: WorkerConfig): SlotHolder {
+  return { worker: id, incarnation };
 }
 
 /** A key of my id: its holder is asked. One that answers lives; one that nobody answers for has left its key behind. */
@@ -160,7 +165,7 @@ async function claim(
 ): Promise<WorkerEvent> {
   const { order, slots } = effect;
   try {
-    const result = await fence.claim({ worker: config.id, ...order, slots });
+    const result = await fence.claim({ ...holderOf(config), ...order, slots });
     return { kind: 'claimed', order, result };
   } catch (error) {
     return { kind: 'claim-failed', order, reason: describeFailure(await explain(error)) };
@@ -180,7 +185,7 @@ async function tick(
   const isLast = effect.isLast ?? isGained;
   const connection = isGained ? CLAIM_LANE : TICK_LANE;
   try {
-    const result = await fence.tick({ worker: config.id, ...asked, isLast, lane: connection, withBefore: isGained });
+    const result = await fence.tick({ ...holderOf(config), ...asked, isLast, lane: connection, withBefore: isGained });
     return { kind: 'ticked', lane, tick: effect.tick, slots, ...(isLast && { isLast }), result };
   } catch (error) {
     return { kind: 'tick-failed', lane, tick: effect.tick, slots, reason: describeFailure(await explain(error)) };

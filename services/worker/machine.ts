@@ -189,7 +189,7 @@ function handle(state: WorkerState, event: WorkerEvent, nowMs: number): Change {
     case 'renewal-failed':
       return finishHeartbeat(state, event.kind === 'renewed');
     case 'renewal-taken':
-      return stop(state, 1, `another process lives under the worker id ${state.config.id}`);
+      return giveWay(state);
     case 'key-removed':
       return only({ ...state, heartbeat: finishRemoval(state.heartbeat, event.removed) });
     case 'snapshot-received':
@@ -376,7 +376,8 @@ function receiveClaim(
     const change = applySlice(state, step, [], nowMs);
     return { state: change.state, effects: [...change.effects, failed] };
   }
-  const { claimed, lastEpoch } = event.result;
+  const { claimed, lastEpoch, isSuperseded } = event.result;
+  if (isSuperseded === true) return giveWay(state);
   if (lastEpoch !== undefined) return dropUnissued(state, event.order, lastEpoch, nowMs);
   const step = finishClaim(state.slice, event, state.config.id, nowMs);
   const due = dueTick({ clock: state.clock, phaseMs: state.config.phaseMs, nowMs });
@@ -415,6 +416,7 @@ function receiveTick(
     const takeover = isGained ? null : state.takeover;
     return reported({ ...state, round, takeover }, { kind: 'failed', what: 'tick', reason: event.reason });
   }
+  if (event.result.isSuperseded) return giveWay(state);
   if (event.result.isEarly) return refuseEarlyTick(state, event);
   const doubted = event.result.ahead.length > 0 ? doubtClock(state, nowMs) : state;
   const fenced = event.result.lost.length > 0 ? loseSlots(state.slice, event.result.lost) : null;
@@ -428,6 +430,14 @@ function receiveTick(
     effects.push({ kind: 'report', report: { kind: 'slots-lost', slots: fenced.disputed, ring } });
   }
   return { state: ticked.state, effects };
+}
+
+/**
+ * A later process has this worker's key or slots: this one was frozen or cut off, and has been replaced. It ends even if its
+ * successor has ended since: started again, it is the later one.
+ */
+function giveWay(state: WorkerState): Change {
+  return stop(state, 1, `another process lives under the worker id ${state.config.id}`);
 }
 
 /** The fence knows later ticks than this worker's clock: perhaps its machine was paused. The clock is measured at once. */

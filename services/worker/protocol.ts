@@ -10,6 +10,8 @@ export interface WorkerConfig {
   readonly id: string;
   /** ISO time of the process's start; with the id it tells two processes of one id apart. */
   readonly startedAt: string;
+  /** The same for the fence, drawn from Postgres: of two processes of one id the later has the higher. */
+  readonly incarnation: number;
   readonly heartbeatMs: number;
   readonly leaseTtlMs: number;
   /** Where in the second this worker's round begins, 0–999 ms, spread by id so that Postgres is loaded evenly. */

@@ -17,6 +17,7 @@ import { toPostgresConnection } from '../../shared/options/postgres.ts';
 import { type Adoption, readAdoption } from '../../shared/postgres/adoption.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
 import { Fence } from '../../shared/postgres/fence.ts';
+import { hasIncarnations, INCARNATIONS } from '../../shared/postgres/migrations.ts';
 import { outlastOutages } from '../../shared/postgres/patience.ts';
 import { workerNeeds } from '../../shared/postgres/privileges.ts';
 import { explainRefusal } from '../../shared/postgres/refusal.ts';
@@ -61,14 +62,17 @@ export async function runWorker(options: WorkerOptions, log: Logger, leave: Abor
   );
   const table = parseTableNames(options);
   const adoption = await waitForAdoption(postgres, table, waiting);
+  await waitForIncarnations(postgres, waiting);
   const fence = new Fence(postgres, table, adoption);
+  const incarnation = await outlastOutages(() => fence.drawIncarnation(options.workerId), waiting);
   seen.startup.note('preparing statements');
   // All that a handover needs is ready before the liveness key says that slots may come.
-  await outlastOutages(() => fence.warm(options.workerId), waiting);
+  await outlastOutages(() => fence.warm({ worker: options.workerId, incarnation }), waiting);
   await rehearseHandover(adoption.slots, setImmediate);
   seen.startup.note('connecting to NATS');
   const link = await connectNats({ ...toNatsConnection(options), name: options.workerId }, waiting);
-  return serveUntilEnd(options, { log, metrics, leave, postgres, fence, table, adoption, link, http, seen });
+  const config = makeConfig(options, incarnation);
+  return serveUntilEnd(options, { log, metrics, leave, postgres, fence, table, adoption, config, link, http, seen });
 }
 
 interface Surroundings {
@@ -79,6 +83,7 @@ interface Surroundings {
   readonly fence: Fence;
   readonly table: TableNames;
   readonly adoption: Adoption;
+  readonly config: WorkerConfig;
   readonly link: NatsLink;
   readonly http: HttpServer;
   readonly seen: Seen;
@@ -91,8 +96,7 @@ interface Seen {
 }
 
 async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Promise<EndOfService> {
-  const { log, metrics, link, postgres, adoption } = around;
-  const config = makeConfig(options);
+  const { log, metrics, link, postgres, adoption, config } = around;
   const replicas = replicasOf(options);
   const ttl = { ttlMs: options.leaseTtlMs, ...replicas };
   const wanted = [wantedBucket(link.names, 'liveness', ttl), wantedHistory(link.names, 'snapshots', replicas)];
@@ -189,6 +193,16 @@ function waitForAdoption(postgres: PostgresLink, table: TableNames, waiting: Wai
   });
 }
 
+/** A rollout replaces workers and coordinators at the same time: the first worker may come before the first coordinator. */
+async function waitForIncarnations(postgres: PostgresLink, waiting: Waiting): Promise<void> {
+  const { number, name } = INCARNATIONS;
+  await waitForCoordinator(waiting, {
+    find: async () => (await hasIncarnations((statement) => postgres.query('control', statement))) || null,
+    fields: { migration: number, name },
+    message: 'waiting for a coordinator of this version to upgrade schema scaler',
+  });
+}
+
 async function waitForCoordinator<Found>(
   waiting: Waiting,
   made: { readonly find: () => Promise<Found | null>; readonly fields: object; readonly message: string },
@@ -202,10 +216,11 @@ async function waitForCoordinator<Found>(
   }
 }
 
-function makeConfig(options: WorkerOptions): WorkerConfig {
+function makeConfig(options: WorkerOptions, incarnation: number): WorkerConfig {
   return {
     id: options.workerId,
     startedAt: new Date().toISOString(),
+    incarnation,
     heartbeatMs: options.heartbeatMs,
     leaseTtlMs: options.leaseTtlMs,
     phaseMs: spreadPhase(options.workerId),

@@ -1,5 +1,5 @@
 import type { FunctionDefinition } from './change-triggers.ts';
-import { AHEAD_TICKS, IDS_LISTED, LARGEST_INTEGER, SECOND } from './fence-statements.ts';
+import { AHEAD_TICKS, IDS_LISTED, isOf, isOfLater, LARGEST_INTEGER, SECOND } from './fence-statements.ts';
 import { quoteName, quoteTable, slotExpression, type TableNames } from './table.ts';
 
 /**
@@ -33,17 +33,14 @@ const MESSAGE_LENGTH = 200;
 /** Not an SQL state of Postgres: rows were withheld without an error. */
 export const WITHHELD_STATE = 'NSW01';
 
-/** The slot `s` is this worker's. */
-const IS_MINE = 's.worker = me';
-
-/** slots[], worker, tick, leftOut[], leftOutSlots[], onTrial[], isLast. */
-export const CAREFUL_TEXT = `SELECT scaler.${FUNCTION_NAME}($1::int[], $2::text, $3::bigint, $4::uuid[], $5::int[], $6::uuid[], $7::boolean) AS result`;
+/** slots[], worker, incarnation, tick, leftOut[], leftOutSlots[], onTrial[], isLast. */
+export const CAREFUL_TEXT = `SELECT scaler.${FUNCTION_NAME}($1::int[], $2::text, $3::bigint, $4::bigint, $5::uuid[], $6::int[], $7::uuid[], $8::boolean) AS result`;
 
 export function carefulFunction(names: TableNames, slots: number): FunctionDefinition {
   return {
     name: FUNCTION_NAME,
     parameters:
-      'asked integer[], me text, tick bigint, left_out uuid[], left_out_slots integer[], on_trial uuid[], is_last boolean',
+      'asked integer[], me text, life bigint, tick bigint, left_out uuid[], left_out_slots integer[], on_trial uuid[], is_last boolean',
     returns: 'json',
     isDefiner: false,
     body: carefulBody(names, slots),
@@ -55,12 +52,13 @@ function carefulBody(names: TableNames, slotCount: number): string {
   const id = `w.${quoteName(names.id)}`;
   const value = `w.${quoteName(names.value)}`;
   const slot = slotExpression(names.id, slotCount, 'w');
+  const isMine = isOf('me', 'life');
   const columns = `${quoteName(names.value)} = CASE WHEN ${value} < ${LARGEST_INTEGER} THEN ${value} + 1 ELSE ${value} END,
             ${quoteName(names.worker)} = me`;
   return `
     #variable_conflict use_variable
     DECLARE
-      mine int[]; last_ticks bigint[]; lost int[]; ahead int[]; is_early boolean;
+      mine int[]; last_ticks bigint[]; lost int[]; ahead int[]; is_early boolean; is_superseded boolean;
       visible int; checksum text; locked_slots int[]; held int[] := '{}'; skipped uuid[] := '{}';
       ids uuid[]; slots int[]; trials int := 0; last_normal int;
       lows int[]; highs int[]; top int := 0; low int; high int; middle int; done int;
@@ -70,13 +68,14 @@ function carefulBody(names: TableNames, slotCount: number): string {
       state text; message text; deadline timestamptz; stamped int[]; result json;
     BEGIN
       is_early := tick > ${SECOND} + ${AHEAD_TICKS};
-      SELECT coalesce(array_agg(s.slot) FILTER (WHERE (${IS_MINE}) IS NOT TRUE), '{}'),
-        coalesce(array_agg(s.slot) FILTER (WHERE ${IS_MINE} AND s.last_tick > tick + ${AHEAD_TICKS}), '{}')
-        INTO lost, ahead FROM scaler.slot s WHERE s.slot = ANY (asked);
+      SELECT coalesce(array_agg(s.slot) FILTER (WHERE (${isMine}) IS NOT TRUE), '{}'),
+        coalesce(array_agg(s.slot) FILTER (WHERE ${isMine} AND s.last_tick > tick + ${AHEAD_TICKS}), '{}'),
+        coalesce(bool_or(${isOfLater('me', 'life')}), false)
+        INTO lost, ahead, is_superseded FROM scaler.slot s WHERE s.slot = ANY (asked);
       PERFORM set_config('lock_timeout', '0', true);
       SELECT coalesce(array_agg(l.slot), '{}'), coalesce(array_agg(l.last_tick), '{}') INTO mine, last_ticks FROM (
         SELECT s.slot, s.last_tick FROM scaler.slot s
-        WHERE s.slot = ANY (asked) AND ${IS_MINE} AND s.last_tick < tick AND NOT is_early ORDER BY s.slot FOR UPDATE) l;
+        WHERE s.slot = ANY (asked) AND ${isMine} AND s.last_tick < tick AND NOT is_early ORDER BY s.slot FOR UPDATE) l;
       PERFORM set_config('lock_timeout', '${WAIT_MS}', true);
       deadline := clock_timestamp() + interval '${BUDGET_MS} ms';
       SET CONSTRAINTS ALL IMMEDIATE;
@@ -163,7 +162,7 @@ function carefulBody(names: TableNames, slotCount: number): string {
       WHERE NOT r.slot = ANY (kept);
       UPDATE scaler.slot s SET last_tick = tick WHERE s.slot = ANY (stamped);
       SELECT json_build_object('stamped', cardinality(stamped), 'rows', ticked, 'visible', visible, 'checksum', checksum,
-        'lost', lost, 'ahead', ahead, 'isEarly', is_early,
+        'lost', lost, 'ahead', ahead, 'isEarly', is_early, 'isSuperseded', is_superseded,
         'held', held, 'undecided', undecided, 'undecidedRows', undecided_rows, 'missed', missed, 'withheld', 0,
         'skipped', cardinality(skipped), 'skippedIds', skipped[1:${IDS_LISTED}], 'cleared', cleared,
         'blocked', (SELECT coalesce(json_agg(json_build_object('id', b.id, 'slot', b.slot, 'state', b.state, 'message', b.message)), '[]')

@@ -50,8 +50,17 @@ export const AHEAD_TICKS = 2;
 export const SECOND = 'floor(extract(epoch FROM pg_catalog.clock_timestamp()))::bigint';
 
 const IS_ASKED = 's.slot = ANY ($1::int[])';
-/** The slot `s` is this worker's. */
-const IS_MINE = 's.worker = $2::text';
+/**
+ * The slot `s` belongs to that very process. An id is not enough: a process that is cut off from NATS lives on beside its
+ * successor of the same id. Every statement that writes a slot asks for it.
+ */
+export const isOf = (worker: string, incarnation: string) =>
+  `s.worker = ${worker}::text AND s.incarnation = ${incarnation}::bigint`;
+/** The slot `s` belongs to a later process of that worker. */
+export const isOfLater = (worker: string, incarnation: string) =>
+  `s.worker = ${worker}::text AND s.incarnation > ${incarnation}::bigint`;
+const IS_MINE = isOf('$2', '$3');
+const IS_SUCCESSORS = isOfLater('$2', '$3');
 /** Of the transaction, so it ends with the statement: slots are waited for as long as it takes, by claims and ticks alike. */
 const UNHURRIED = "SELECT set_config('lock_timeout', '0', true)";
 
@@ -62,8 +71,8 @@ const UNHURRIED = "SELECT set_config('lock_timeout', '0', true)";
 export type TickForm = 'fast' | 'over';
 
 /**
- * slots[], worker, tick → one row: stamped, rows, visible, missed, checksum, exhausted, exhaustedCount, nullCount, lost, ahead, isEarly;
- * with `withBefore` also before, at the cost of a hash for each row. The form `over` takes leftOut (ids), leftOutSlots and
+ * slots[], worker, incarnation, tick → one row: stamped, rows, visible, missed, checksum, exhausted, exhaustedCount, nullCount,
+ * lost, ahead, isEarly, isSuperseded; with `withBefore` also before, at the cost of a hash for each row. The form `over` takes leftOut (ids), leftOutSlots and
  * isLast (skip locked rows, and stamp their slots) besides, and adds held, skipped, skippedIds, withheld.
  *
  * `patience` begins when the slots are locked: a wait for another worker's slots is not cut short.
@@ -89,11 +98,12 @@ export function tickText(
   const over = form === 'over' ? overParts(names, slot) : FAST_PARTS(slot);
   return `
 WITH clock AS MATERIALIZED (
-  SELECT $3::bigint > ${SECOND} + ${AHEAD_TICKS} AS "isEarly"
+  SELECT $4::bigint > ${SECOND} + ${AHEAD_TICKS} AS "isEarly"
 ), asked AS MATERIALIZED (
-  SELECT s.slot, coalesce(${IS_MINE}, false) AS mine, s.last_tick FROM scaler.slot s WHERE ${IS_ASKED}
+  SELECT s.slot, coalesce(${IS_MINE}, false) AS mine, ${IS_SUCCESSORS} AS later, s.last_tick
+  FROM scaler.slot s WHERE ${IS_ASKED}
 ), filled AS MATERIALIZED (
-  SELECT a.slot FROM asked a WHERE a.mine AND a.last_tick < $3 AND NOT (SELECT "isEarly" FROM clock)
+  SELECT a.slot FROM asked a WHERE a.mine AND a.last_tick < $4 AND NOT (SELECT "isEarly" FROM clock)
     AND EXISTS (SELECT 1 FROM ${quoteTable(names)} w WHERE ${slot} = a.slot OFFSET 0)
 ), unhurried AS MATERIALIZED (
   ${UNHURRIED}
@@ -101,11 +111,11 @@ WITH clock AS MATERIALIZED (
   SELECT s.slot, s.last_tick FROM scaler.slot s
   WHERE s.slot = ANY (ARRAY(SELECT slot FROM filled, unhurried)) AND ${IS_MINE} ORDER BY s.slot FOR UPDATE
 ), open AS MATERIALIZED (
-  SELECT slot::bigint FROM locked WHERE last_tick < $3
+  SELECT slot::bigint FROM locked WHERE last_tick < $4
 ), patience AS MATERIALIZED (
   SELECT set_config('lock_timeout', '${ROW_PATIENCE_MS}', true) FROM (SELECT count(*) FROM locked) l
 )${over.found}, stamped AS (
-  UPDATE scaler.slot s SET last_tick = $3
+  UPDATE scaler.slot s SET last_tick = $4
   WHERE s.slot = ANY (ARRAY(${over.toStamp})) RETURNING s.slot
 ), ticked AS (
   UPDATE ${quoteTable(names)} w
@@ -117,15 +127,16 @@ WITH clock AS MATERIALIZED (
 )${before.query}
 SELECT (SELECT count(*)::int FROM stamped) AS stamped, t.rows, ${over.visible}, t.exhausted, t."exhaustedCount", t."nullCount",
   coalesce(a.lost, '{}') || ARRAY(SELECT slot FROM filled WHERE slot NOT IN (SELECT slot FROM locked)) AS lost,
-  coalesce(a.ahead, '{}') AS ahead, (SELECT "isEarly" FROM clock) AS "isEarly"${over.column}${before.column}
+  coalesce(a.ahead, '{}') AS ahead, (SELECT "isEarly" FROM clock) AS "isEarly",
+  coalesce(a.later, false) AS "isSuperseded"${over.column}${before.column}
 FROM (
   SELECT count(*)::int AS rows, coalesce(bit_xor(hash), 0)::text AS checksum, count(exhausted)::int AS "exhaustedCount",
     count(*) FILTER (WHERE exhausted LIKE '-%')::int AS "nullCount",
     coalesce((array_agg(exhausted) FILTER (WHERE exhausted IS NOT NULL))[1:${IDS_LISTED}], '{}') AS exhausted
   FROM ticked
 ) t, (
-  SELECT array_agg(slot) FILTER (WHERE NOT mine) AS lost,
-    array_agg(slot) FILTER (WHERE mine AND last_tick > $3 + ${AHEAD_TICKS}) AS ahead
+  SELECT array_agg(slot) FILTER (WHERE NOT mine) AS lost, bool_or(later) AS later,
+    array_agg(slot) FILTER (WHERE mine AND last_tick > $4 + ${AHEAD_TICKS}) AS ahead
   FROM asked
 ) a`;
 }
@@ -156,7 +167,7 @@ const FAST_PARTS = (slot: string): TickParts => ({
 function overParts(names: TableNames, slot: string): TickParts {
   const id = `w.${quoteName(names.id)}`;
   const of = (slots: string) => `FROM ${quoteTable(names)} w WHERE ${slot} = ANY (ARRAY(${slots}))`;
-  const isIn = `${id} NOT IN (SELECT unnest($4::uuid[])) AND ${slot} NOT IN (SELECT unnest($5::int[]))`;
+  const isIn = `${id} NOT IN (SELECT unnest($5::uuid[])) AND ${slot} NOT IN (SELECT unnest($6::int[]))`;
   const ofOpen = of('SELECT slot FROM open, patience');
   return {
     found: `, free AS MATERIALIZED (
@@ -169,9 +180,9 @@ function overParts(names: TableNames, slot: string): TickParts {
 ), blocked AS MATERIALIZED (
   SELECT s.slot FROM seen s LEFT JOIN got g USING (slot) WHERE s.wanted > coalesce(g.rows, 0)
 ), held AS MATERIALIZED (
-  SELECT slot FROM blocked WHERE NOT $6::boolean
+  SELECT slot FROM blocked WHERE NOT $7::boolean
 ), skipped AS MATERIALIZED (
-  SELECT ${id} AS id ${of('SELECT slot FROM blocked WHERE $6')} AND ${isIn} EXCEPT SELECT id FROM free
+  SELECT ${id} AS id ${of('SELECT slot FROM blocked WHERE $7')} AND ${isIn} EXCEPT SELECT id FROM free
 )`,
     toStamp: 'SELECT slot::int FROM seen EXCEPT SELECT slot::int FROM held',
     toTick: `${id} = ANY (ARRAY(SELECT id FROM free WHERE slot NOT IN (SELECT slot FROM held)))`,
@@ -195,8 +206,12 @@ const BEFORE = {
 };
 
 /**
- * slots[], worker, epoch, version → one row: slots, lastTicks (of the claimed), refused, lastEpoch.
+ * slots[], worker, incarnation, epoch, version → one row: slots, lastTicks (of the claimed), refused, isSuperseded, lastEpoch.
  * `locked` waits for the former owner's tick under way, so the last tick returned includes it.
+ *
+ * A slot passes from worker to worker by a newer order. From process to process of one worker it passes by incarnation alone: a
+ * restarted worker gets its slots back at once, also where the stream has lost the newest snapshot, and the slot keeps the newer
+ * of both orders. A former process gets nothing back, even if it hears newer snapshots: else both would tick in turn.
  *
  * An epoch that Postgres never issued claims nothing: this is the last line against forged snapshots, wherever they came
  * from (`shared/ring/issued-order.ts`). The subquery reads one row once; a leader's draw is committed before it publishes.
@@ -207,20 +222,25 @@ WITH issued AS MATERIALIZED (
 ), unhurried AS MATERIALIZED (
   ${UNHURRIED}
 ), locked AS MATERIALIZED (
-  SELECT s.slot, s.epoch, s.version FROM scaler.slot s, unhurried
-  WHERE ${IS_ASKED} AND s.worker IS DISTINCT FROM $2::text AND $3::bigint <= (SELECT epoch FROM issued)
+  SELECT s.slot, s.worker = $2::text AS same, ${IS_SUCCESSORS} AS later, (s.epoch, s.version) < ($4, $5) AS older
+  FROM scaler.slot s, unhurried
+  WHERE ${IS_ASKED} AND (${IS_MINE}) IS NOT TRUE AND $4::bigint <= (SELECT epoch FROM issued)
   ORDER BY s.slot FOR UPDATE OF s
+), open AS MATERIALIZED (
+  SELECT slot FROM locked WHERE CASE WHEN same THEN later IS NOT TRUE ELSE older END
 ), stamped AS (
-  UPDATE scaler.slot s SET worker = $2, epoch = $3::bigint, version = $4::bigint
-  WHERE s.slot = ANY (ARRAY(SELECT slot FROM locked WHERE (epoch, version) < ($3, $4))) RETURNING s.slot, s.last_tick
+  UPDATE scaler.slot s SET worker = $2, incarnation = $3,
+    epoch = CASE WHEN (s.epoch, s.version) < ($4, $5) THEN $4::bigint ELSE s.epoch END,
+    version = CASE WHEN (s.epoch, s.version) < ($4, $5) THEN $5::bigint ELSE s.version END
+  WHERE s.slot = ANY (ARRAY(SELECT slot FROM open)) RETURNING s.slot, s.last_tick
 )
 SELECT coalesce(c.slots, '{}') AS slots, coalesce(c."lastTicks", '{}') AS "lastTicks",
-  ARRAY(SELECT slot FROM locked WHERE (epoch, version) >= ($3, $4) ORDER BY slot) AS refused,
-  (SELECT epoch FROM issued) AS "lastEpoch"
+  ARRAY(SELECT slot FROM locked WHERE slot NOT IN (SELECT slot FROM open) ORDER BY slot) AS refused,
+  EXISTS (SELECT FROM locked WHERE later) AS "isSuperseded", (SELECT epoch FROM issued) AS "lastEpoch"
 FROM (SELECT array_agg(slot ORDER BY slot) AS slots, array_agg(last_tick ORDER BY slot) AS "lastTicks" FROM stamped) c`;
 
 /**
- * slots[], worker → one row per slot set back, to the second that the database's clock shows. No number of the worker's takes
+ * slots[], worker, incarnation → one row per slot set back, to the second that the database's clock shows. No number of the worker's takes
  * part: its clock may be the wrong one. The condition stands twice, because the clock goes on while slots are waited for.
  */
 export const REBASE_TEXT = `
@@ -230,6 +250,19 @@ WITH locked AS MATERIALIZED (
 )
 UPDATE scaler.slot s SET last_tick = least(s.last_tick, ${SECOND})
 WHERE s.slot = ANY (ARRAY(SELECT slot FROM locked)) AND s.last_tick > ${SECOND} + ${AHEAD_TICKS} RETURNING s.slot`;
+
+/** worker, incarnation → the slots of this very process, ascending. */
+export const OWNED_TEXT = `SELECT s.slot FROM scaler.slot s WHERE ${isOf('$1', '$2')} ORDER BY s.slot`;
+
+/**
+ * worker → the incarnation of its next process: above the incarnations of all former ones that a slot still names, whatever
+ * became of the database's clock since.
+ */
+export const DRAW_INCARNATION_TEXT = `
+SELECT greatest(
+  floor(extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint,
+  (SELECT max(incarnation) + 1 FROM scaler.slot WHERE worker = $1)
+) AS incarnation`;
 
 /** slots[] → one row: ids, in order, sixteen bytes each. A row for each id would cost the worker ten times as much. */
 export function readIdsText(names: TableNames, slots: number): string {

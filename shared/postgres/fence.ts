@@ -7,7 +7,9 @@ import type { PostgresLink } from './connection.ts';
 import { mayBeOfRows, PostgresUnavailableError, stateOf } from './failure.ts';
 import {
   CLAIM_TEXT,
+  DRAW_INCARNATION_TEXT,
   FENCE_SETTINGS,
+  OWNED_TEXT,
   REBASE_TEXT,
   readIdsText,
   TICK_SETTINGS,
@@ -20,17 +22,25 @@ import type { TableNames } from './table.ts';
 import { numberArray, textArray } from './types.ts';
 import { UuidList } from './uuid-list.ts';
 
+/** One process of a worker. Two of one id are two owners. */
+export interface SlotHolder {
+  readonly worker: string;
+  /** Drawn once at the process's start; a later process of the same id has a higher one. */
+  readonly incarnation: number;
+}
+
 export interface ClaimResult {
   /** Stamped as the worker's by this call; the last tick includes whatever the old owner had under way. */
   readonly claimed: readonly { readonly slot: number; readonly lastTick: number }[];
-  /** Another owner's stamp is newer than, or the same as, (epoch, version). */
+  /** Another owner's stamp is newer than, or the same as, (epoch, version); or a later process of this worker has the slot. */
   readonly refused: readonly number[];
+  /** Only where a later process of this worker has some of the slots. This process has been replaced: it gets none of them back. */
+  readonly isSuperseded?: true;
   /** Only where Postgres never issued the claim's epoch, so that nothing was claimed: the last epoch that it did issue. */
   readonly lastEpoch?: number;
 }
 
-export interface TickRequest {
-  readonly worker: string;
+export interface TickRequest extends SlotHolder {
   readonly tick: number;
   readonly slots: readonly number[];
   readonly lane?: string;
@@ -80,12 +90,14 @@ export interface TickResult {
   readonly exhaustedCount: number;
   /** Of those, the ones that are NULL. */
   readonly nullCount: number;
-  /** Slots asked whose fence names another worker, or none. */
+  /** Slots asked whose fence names another worker, another process of this one, or nobody. */
   readonly lost: readonly number[];
   /** Slots asked that are the worker's, whose last tick is more than two above this one. */
   readonly ahead: readonly number[];
   /** The tick's number is more than two above the database's second: nothing was stamped. The caller's clock is wrong. */
   readonly isEarly: boolean;
+  /** A later process of this worker has some of the slots asked. */
+  readonly isSuperseded: boolean;
   /** Why the form asked for failed, and another one did it: rows stayed locked, or could not be written. Null: it did not. */
   readonly gaveWay: 'locks' | 'rows' | null;
   /** Of the slots stamped, what their last tick was before, and their rows; only where it was asked for. */
@@ -154,41 +166,48 @@ export class Fence {
   }
 
   /**
-   * Stamps those of the slots that are not the worker's yet and whose stamp is older. Waits for the old owners' statements
-   * under way; after it they can no longer touch these slots.
+   * Stamps those of the slots that are not this process's yet and whose stamp is older, or names a former process of the worker.
+   * Waits for the old owners' statements under way; after it they can no longer touch these slots.
    */
-  async claim(args: {
-    readonly worker: string;
-    readonly epoch: number;
-    readonly version: number;
-    readonly slots: readonly number[];
-    readonly lane?: string;
-  }): Promise<ClaimResult> {
-    const values = [numberArray(args.slots), args.worker, args.epoch, args.version];
+  async claim(
+    args: SlotHolder & {
+      readonly epoch: number;
+      readonly version: number;
+      readonly slots: readonly number[];
+      readonly lane?: string;
+    },
+  ): Promise<ClaimResult> {
+    const values = [numberArray(args.slots), args.worker, args.incarnation, args.epoch, args.version];
     const statement = { name: 'fence-claim', text: CLAIM_TEXT, values };
-    type Row = { slots: number[]; lastTicks: number[]; refused: number[]; lastEpoch: number };
-    const { slots, lastTicks, refused, lastEpoch } = await this.#one<Row>(args.lane ?? CLAIM_LANE, statement);
+    type Row = { slots: number[]; lastTicks: number[]; refused: number[]; isSuperseded: boolean; lastEpoch: number };
+    const row = await this.#one<Row>(args.lane ?? CLAIM_LANE, statement);
+    const { slots, lastTicks, refused, isSuperseded, lastEpoch } = row;
     const claimed = slots.map((slot, index) => ({ slot, lastTick: lastTicks[index]! }));
-    return args.epoch > lastEpoch ? { claimed, refused, lastEpoch } : { claimed, refused };
+    return {
+      claimed,
+      refused,
+      ...(isSuperseded && { isSuperseded }),
+      ...(args.epoch > lastEpoch && { lastEpoch }),
+    };
   }
 
   /**
    * Opens the connections that claims and ticks go by, and has their statements prepared there: neither shall wait for that
    * when it counts. Stamps nothing, and may be repeated.
    */
-  async warm(worker: string): Promise<void> {
-    const nothing = { worker, tick: 0, slots: [] };
+  async warm(holder: SlotHolder): Promise<void> {
+    const nothing = { ...holder, tick: 0, slots: [] };
     await Promise.all([
       this.tick(nothing),
       this.readIds(nothing),
-      this.claim({ worker, epoch: 0, version: 0, slots: [] }),
+      this.claim({ ...holder, epoch: 0, version: 0, slots: [] }),
       this.tick({ ...nothing, lane: CLAIM_LANE }),
       this.tick({ ...nothing, lane: CLAIM_LANE, withBefore: true }),
     ]);
   }
 
   /**
-   * Increments the rows of those of the slots that are the worker's and have not had this tick or a later one. A form that fails
+   * Increments the rows of those of the slots that are this process's and have not had this tick or a later one. A form that fails
    * because of some rows was undone whole, and stamped no slot; the next slower one takes its place.
    */
   async tick(args: TickRequest): Promise<TickResult> {
@@ -222,34 +241,46 @@ export class Fence {
   }
 
   async #tickAtOnce(args: TickRequest, form: TickForm): Promise<TickResult> {
-    const values: unknown[] = [numberArray(args.slots), args.worker, args.tick];
+    const values: unknown[] = [numberArray(args.slots), args.worker, args.incarnation, args.tick];
     if (form === 'over') values.push(...leavingOut(args), args.isLast ?? false);
     const statement = { ...this.#tickStatement(form, args.withBefore ?? false), values };
     return { ...NO_TROUBLE, ...(await this.#one<TickResult & QueryResultRow>(args.lane ?? TICK_LANE, statement)) };
   }
 
   async #tickCarefully(args: TickRequest): Promise<TickResult> {
-    const { worker, tick, slots, onTrial = [], isLast = false } = args;
-    const values = [numberArray(slots), worker, tick, ...leavingOut(args), textArray(onTrial), isLast];
+    const { worker, incarnation, tick, slots, onTrial = [], isLast = false } = args;
+    const values = [numberArray(slots), worker, incarnation, tick, ...leavingOut(args), textArray(onTrial), isLast];
     const statement = { name: 'fence-tick-careful', text: CAREFUL_TEXT, values };
     const { result } = await this.#one<{ result: TickResult }>(args.lane ?? TICK_LANE, statement);
     return { ...NO_TROUBLE, ...result };
   }
 
   /**
-   * Sets back to the database's second those of the worker's slots that lie more than two ticks ahead of it: the database's
+   * Sets back to the database's second those of this process's slots that lie more than two ticks ahead of it: the database's
    * clock stepped back. @returns how many.
    */
-  async rebase(args: { readonly worker: string; readonly slots: readonly number[] }): Promise<number> {
-    const values = [numberArray(args.slots), args.worker];
+  async rebase(args: SlotHolder & { readonly slots: readonly number[] }): Promise<number> {
+    const values = [numberArray(args.slots), args.worker, args.incarnation];
     return (await this.#ask(CONTROL_LANE, { name: 'fence-rebase', text: REBASE_TEXT, values })).length;
   }
 
-  /** The slots that the fence names this worker for, ascending. */
-  async owned(worker: string): Promise<number[]> {
+  /** The slots that the fence names this process for, ascending. */
+  async owned({ worker, incarnation }: SlotHolder): Promise<number[]> {
+    const statement = { name: 'fence-owned', text: OWNED_TEXT, values: [worker, incarnation] };
+    return (await this.#ask<{ slot: number }>(CONTROL_LANE, statement)).map(({ slot }) => slot);
+  }
+
+  /** The slots that the fence names any process of this worker for, ascending. */
+  async ownedBy(worker: string): Promise<number[]> {
     const text = 'SELECT slot FROM scaler.slot WHERE worker = $1 ORDER BY slot';
-    const rows = await this.#ask<{ slot: number }>(CONTROL_LANE, { name: 'fence-owned', text, values: [worker] });
+    const rows = await this.#ask<{ slot: number }>(CONTROL_LANE, { name: 'fence-owned-by', text, values: [worker] });
     return rows.map(({ slot }) => slot);
+  }
+
+  /** For a process that starts: higher than any that a slot names for this worker. */
+  async drawIncarnation(worker: string): Promise<number> {
+    const statement = { name: 'fence-draw-incarnation', text: DRAW_INCARNATION_TEXT, values: [worker] };
+    return (await this.#one<{ incarnation: number }>(CONTROL_LANE, statement)).incarnation;
   }
 
   /** The highest honest (epoch, version) of any claim; null before the first. See `countForged`. */

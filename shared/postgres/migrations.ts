@@ -15,6 +15,7 @@ import {
   functionStatements,
 } from './definitions.ts';
 import { EPOCH_FUNCTION } from './epoch-function.ts';
+import type { Ask } from './privileges.ts';
 import type { Session } from './session.ts';
 import { quoteName, quoteTable, quoteText, slotExpression, type TableNames } from './table.ts';
 
@@ -61,6 +62,15 @@ const CHANGE_SETTINGS =
   'autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_insert_threshold = -1, vacuum_truncate = false';
 
 const CHANGE_INDEX = 'table_change_xid';
+/** Workers of this version cannot begin before it; those of the former version go on as they are. */
+export const INCARNATIONS: Migration = {
+  number: 8,
+  name: 'incarnations',
+  isTransactional: true,
+  isOfTable: false,
+  isIntact: ({ session }) => hasIncarnations((statement) => session.query(statement)),
+  run: addIncarnations,
+};
 
 export const MIGRATIONS: readonly Migration[] = [
   { number: 1, name: 'bookkeeping', isTransactional: true, isOfTable: false, run: makeBookkeeping },
@@ -93,6 +103,7 @@ export const MIGRATIONS: readonly Migration[] = [
     isIntact: hasChangeIndex,
     run: makeChangeIndex,
   },
+  INCARNATIONS,
   { number: 9, name: 'careful ticks', isTransactional: true, isOfTable: false, run: makeCarefulTick },
 ];
 
@@ -194,6 +205,23 @@ async function hasChangeIndex({ session }: MigrationContext): Promise<boolean> {
       JOIN pg_namespace s ON s.oid = c.relnamespace
       WHERE s.nspname = 'scaler' AND c.relname = 'table_change' AND n.relname = $1 AND x.indisvalid`,
     values: [CHANGE_INDEX],
+  });
+  return rows.length === 1;
+}
+
+/**
+ * Which process of the worker claimed the slot. NULL: one of the version before. Such a process leaves what stands there when it
+ * claims, so together with a worker that it never named an incarnation means nothing.
+ */
+async function addIncarnations({ session }: MigrationContext): Promise<void> {
+  await session.query({ text: 'ALTER TABLE scaler.slot ADD COLUMN IF NOT EXISTS incarnation bigint' });
+}
+
+/** By the catalog, so that workers need no right on `scaler.migration`. */
+export async function hasIncarnations(ask: Ask): Promise<boolean> {
+  const { rows } = await ask({
+    text: `SELECT 1 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace s ON s.oid = c.relnamespace
+      WHERE s.nspname = 'scaler' AND c.relname = 'slot' AND a.attname = 'incarnation' AND NOT a.attisdropped`,
   });
   return rows.length === 1;
 }

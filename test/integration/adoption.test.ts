@@ -161,8 +161,8 @@ async function exerciseTable(names: TableNames): Promise<void> {
   const { at } = await watch.count();
   assert.equal(await addRows(link, names, 50), 50);
   const slots = Array.from({ length: 16 }, (_, slot) => slot);
-  await fence.claim({ worker: 'a', epoch: await fence.drawEpoch(0), version: 1, slots });
-  assert.equal((await fence.tick({ worker: 'a', tick: 7, slots })).rows, 50);
+  await fence.claim({ worker: 'a', incarnation: 1, epoch: await fence.drawEpoch(0), version: 1, slots });
+  assert.equal((await fence.tick({ worker: 'a', incarnation: 1, tick: 7, slots })).rows, 50);
   const { added, removed } = await watch.changesSince(at);
   assert.deepEqual({ added, removed }, { added: 50, removed: 0 });
   assert.equal((await fence.readIds({ slots })).length, 50);
@@ -469,8 +469,8 @@ describe('a role without rights', () => {
     const fence = new Fence(own, NAMES, { slots: 16 });
     await addRows(link, NAMES, 10);
     const epoch = await new Fence(link, NAMES, { slots: 16 }).drawEpoch(0);
-    await fence.claim({ worker: 'a', epoch, version: 1, slots: [1, 2, 3, 4] });
-    await fence.tick({ worker: 'a', tick: 1, slots: [1, 2, 3, 4] });
+    await fence.claim({ worker: 'a', incarnation: 1, epoch, version: 1, slots: [1, 2, 3, 4] });
+    await fence.tick({ worker: 'a', incarnation: 1, tick: 1, slots: [1, 2, 3, 4] });
     await fence.readIds({ slots: [1] });
   });
 

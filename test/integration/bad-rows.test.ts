@@ -47,14 +47,14 @@ describe('rows that cannot be written', () => {
     link = await connectPostgres({ connectionString: database.url, applicationName: 'test' }, { log });
     fence = new Fence(link, NAMES, await adoptTable(link, { names: NAMES, slots: SLOTS, log }));
     await addRows(link, NAMES, ROWS);
-    await fence.claim({ worker: 'a', epoch: await fence.drawEpoch(0), version: 1, slots: ALL });
+    await fence.claim({ worker: 'a', incarnation: 1, epoch: await fence.drawEpoch(0), version: 1, slots: ALL });
     bad = (await values(`SELECT id::text FROM ${TABLE} ORDER BY random() LIMIT 1`))[0] as string;
   });
 
   afterEach(() => link.close());
 
   const tick = (at: number, more: Partial<TickRequest> = {}) =>
-    fence.tick({ worker: 'a', tick: at, slots: ALL, ...more });
+    fence.tick({ worker: 'a', incarnation: 1, tick: at, slots: ALL, ...more });
 
   /** As a worker does: what a call's time did not suffice for is asked again, with the rows that are known to be bad by then. */
   async function tickAll(at: number, more: Partial<TickRequest> = {}) {

@@ -43,13 +43,16 @@ after(async () => {
 });
 
 beforeEach(async () => {
-  await admin.query('TRUNCATE work_items; UPDATE scaler.slot SET epoch = 0, version = 0, worker = NULL, last_tick = 0');
+  await admin.query(
+    'TRUNCATE work_items; UPDATE scaler.slot SET epoch = 0, version = 0, worker = NULL, incarnation = NULL, last_tick = 0',
+  );
 });
 
 const connect = () => connectPostgres({ connectionString: database.url, applicationName: 'test' }, { log });
 const claim = (worker: string, version: number, slots: readonly number[] = ALL) =>
-  fence.claim({ worker, epoch: 1, version, slots });
-const tick = (worker: string, at: number, slots: readonly number[] = ALL) => fence.tick({ worker, tick: at, slots });
+  fence.claim({ worker, incarnation: 1, epoch: 1, version, slots });
+const tick = (worker: string, at: number, slots: readonly number[] = ALL) =>
+  fence.tick({ worker, incarnation: 1, tick: at, slots });
 
 async function column<Value>(text: string, values: unknown[] = []): Promise<Value[]> {
   return (await admin.query({ text, values, rowMode: 'array' })).rows.map(([value]) => value as Value);
@@ -73,13 +76,13 @@ test('a tick tells, where asked, what the slots it stamped stood at, and their r
   await tick('a', 100);
   const [first] = await slotsOfRows();
   await admin.query('UPDATE scaler.slot SET last_tick = 97 WHERE slot = $1', [first]);
-  const result = await fence.tick({ worker: 'a', tick: 102, slots: ALL, withBefore: true });
+  const result = await fence.tick({ worker: 'a', incarnation: 1, tick: 102, slots: ALL, withBefore: true });
   const rows = countEach(await slotsOfRows());
   assert.deepEqual(
     result.before,
     [...rows].map(([slot, all]) => ({ slot, lastTick: slot === first ? 97 : 100, rows: all })),
   );
-  const again = await fence.tick({ worker: 'a', tick: 102, slots: ALL, withBefore: true });
+  const again = await fence.tick({ worker: 'a', incarnation: 1, tick: 102, slots: ALL, withBefore: true });
   assert.deepEqual([again.before, again.rows], [[], 0]);
   assert.equal((await tick('a', 103)).checksum, result.checksum);
   assert.equal('before' in (await tick('a', 104)), false);
@@ -90,14 +93,15 @@ describe('claiming', () => {
     const first = await claim('a', 1, [5, 6, 7, 20]);
     assert.deepEqual(first, { claimed: [5, 6, 7, 20].map((slot) => ({ slot, lastTick: 0 })), refused: [] });
     assert.deepEqual(await claim('a', 2, [5, 6, 7, 21]), { claimed: [{ slot: 21, lastTick: 0 }], refused: [] });
-    assert.deepEqual(await fence.owned('a'), [5, 6, 7, 20, 21]);
+    assert.deepEqual(await fence.owned({ worker: 'a', incarnation: 1 }), [5, 6, 7, 20, 21]);
     const owner = (await fence.owners())[5];
     assert.deepEqual(owner, { slot: 5, epoch: 1, version: 1, worker: 'a', lastTick: 0 });
   });
 
   test('is refused by an equal or newer stamp of another, ordered by epoch first', async () => {
-    await fence.claim({ worker: 'a', epoch: 2, version: 5, slots: [1, 2, 3] });
-    const claimAt = (epoch: number, version: number) => fence.claim({ worker: 'b', epoch, version, slots: [2, 3] });
+    await fence.claim({ worker: 'a', incarnation: 1, epoch: 2, version: 5, slots: [1, 2, 3] });
+    const claimAt = (epoch: number, version: number) =>
+      fence.claim({ worker: 'b', incarnation: 1, epoch, version, slots: [2, 3] });
     for (const [epoch, version] of [
       [2, 5],
       [2, 4],
@@ -105,19 +109,22 @@ describe('claiming', () => {
     ] as const) {
       assert.deepEqual(await claimAt(epoch, version), { claimed: [], refused: [2, 3] });
     }
-    assert.deepEqual((await fence.claim({ worker: 'b', epoch: 3, version: 1, slots: [2] })).refused, []);
+    assert.deepEqual(
+      (await fence.claim({ worker: 'b', incarnation: 1, epoch: 3, version: 1, slots: [2] })).refused,
+      [],
+    );
     assert.deepEqual(await fence.newest(), { epoch: 3, version: 1 });
   });
 
   test('is refused whole in an epoch that Postgres never issued, also where nobody owns the slots', async () => {
     const lastEpoch = await fence.lastEpoch();
     for (const epoch of [lastEpoch + 1, Number.MAX_SAFE_INTEGER]) {
-      const result = await fence.claim({ worker: 'a', epoch, version: 1, slots: ALL });
+      const result = await fence.claim({ worker: 'a', incarnation: 1, epoch, version: 1, slots: ALL });
       assert.deepEqual(result, { claimed: [], refused: [], lastEpoch });
     }
-    assert.deepEqual(await fence.owned('a'), []);
+    assert.deepEqual(await fence.owned({ worker: 'a', incarnation: 1 }), []);
     const issued = await fence.drawEpoch(0);
-    const result = await fence.claim({ worker: 'a', epoch: issued, version: 1, slots: ALL });
+    const result = await fence.claim({ worker: 'a', incarnation: 1, epoch: issued, version: 1, slots: ALL });
     assert.deepEqual([result.claimed.length, result.lastEpoch], [SLOTS, undefined]);
   });
 
@@ -137,7 +144,7 @@ describe('claiming', () => {
 
   test('before any claim there is no order and no owner', async () => {
     assert.equal(await fence.newest(), null);
-    assert.deepEqual(await fence.owned('a'), []);
+    assert.deepEqual(await fence.owned({ worker: 'a', incarnation: 1 }), []);
     assert.equal((await fence.owners()).length, SLOTS);
   });
 });
@@ -236,7 +243,7 @@ describe('ticking', () => {
     await tick('a', now);
     const { ahead } = await tick('a', now - 8);
     assert.ok(ahead.length > 0);
-    assert.equal(await fence.rebase({ worker: 'a', slots: ALL }), 0);
+    assert.equal(await fence.rebase({ worker: 'a', incarnation: 1, slots: ALL }), 0);
     assert.equal((await tick('a', now)).rows, 0);
   });
 
@@ -247,9 +254,9 @@ describe('ticking', () => {
     await admin.query('UPDATE scaler.slot SET last_tick = $1 WHERE slot < 32', [ahead]);
     const before = await databaseSecond();
     await admin.query('UPDATE scaler.slot SET last_tick = $1 WHERE slot >= 32', [before]);
-    assert.equal(await fence.rebase({ worker: 'b', slots: ALL }), 0);
-    assert.equal(await fence.rebase({ worker: 'a', slots: ALL }), 32);
-    assert.equal(await fence.rebase({ worker: 'a', slots: ALL }), 0);
+    assert.equal(await fence.rebase({ worker: 'b', incarnation: 1, slots: ALL }), 0);
+    assert.equal(await fence.rebase({ worker: 'a', incarnation: 1, slots: ALL }), 32);
+    assert.equal(await fence.rebase({ worker: 'a', incarnation: 1, slots: ALL }), 0);
     const after = await databaseSecond();
     const [lowest = 0, highest = 0] = await column<number>(
       'SELECT last_tick::int FROM scaler.slot WHERE slot < 32 ORDER BY last_tick',
@@ -349,7 +356,7 @@ describe('ticking', () => {
             ['o', true],
           ] as const) {
             const { rows: lines } = await planner.query(
-              `EXPLAIN EXECUTE ${name}('{0,63}', 'a', 1${byId ? ", '{}', '{}', false" : ''})`,
+              `EXPLAIN EXECUTE ${name}('{0,63}', 'a', 1, 1${byId ? ", '{}', '{}', false" : ''})`,
             );
             const plan = lines.map((line) => line['QUERY PLAN']).join('\n');
             assert.doesNotMatch(plan, /Seq Scan/, plan);
@@ -369,6 +376,7 @@ describe('an owner and its successor at the same moment', () => {
   const values = (worker: string, ...rest: number[]) => [
     `{${Array.from({ length: SLOTS }, (_, slot) => slot)}}`,
     worker,
+    1,
     ...rest,
   ];
 
@@ -550,7 +558,7 @@ test('four workers that claim and tick at random never increment a row twice for
         while (!isOver()) {
           sums.version += 1;
           const { version } = sums;
-          const { claimed } = await ownFence.claim({ worker, epoch: 1, version, slots: randomSlots() });
+          const { claimed } = await ownFence.claim({ worker, incarnation: 1, epoch: 1, version, slots: randomSlots() });
           for (const { slot, lastTick } of claimed) claims.push(`${slot} ${version} ${worker} ${lastTick}`);
           await delay(Math.random() * 10);
         }
@@ -558,7 +566,7 @@ test('four workers that claim and tick at random never increment a row twice for
       const ticking = async (lane: string) => {
         while (!isOver()) {
           const at = 1 + Math.floor((performance.now() - startedMs) / TICK_MS);
-          const result = await ownFence.tick({ worker, tick: at, slots: randomSlots(), lane });
+          const result = await ownFence.tick({ worker, incarnation: 1, tick: at, slots: randomSlots(), lane });
           sums.rows += result.rows;
           sums.stamped += result.stamped;
           sums.lost += result.lost.length;
@@ -597,11 +605,14 @@ test('warming opens connections and prepares statements, and stamps nothing', as
   const other = await connect();
   try {
     const warmed = new Fence(other, NAMES, { slots: SLOTS });
-    await warmed.warm('w');
-    await warmed.warm('w');
+    await warmed.warm({ worker: 'w', incarnation: 1 });
+    await warmed.warm({ worker: 'w', incarnation: 1 });
     assert.deepEqual(await column('SELECT DISTINCT worker FROM scaler.slot'), [null]);
     assert.deepEqual(await column('SELECT DISTINCT value FROM work_items'), [0]);
-    assert.equal((await warmed.claim({ worker: 'w', epoch: 1, version: 1, slots: ALL })).claimed.length, SLOTS);
+    assert.equal(
+      (await warmed.claim({ worker: 'w', incarnation: 1, epoch: 1, version: 1, slots: ALL })).claimed.length,
+      SLOTS,
+    );
   } finally {
     await other.close();
   }

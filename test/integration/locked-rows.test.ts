@@ -53,15 +53,15 @@ describe('ticks and the locks of others', () => {
     other = new pg.Client({ connectionString: database.url });
     await other.connect();
     await addRows(link, NAMES, ROWS);
-    await fence.claim({ worker: 'a', epoch: 1, version: 1, slots: ALL });
+    await fence.claim({ worker: 'a', incarnation: 1, epoch: 1, version: 1, slots: ALL });
     ({ checksum } = await tick(10));
   });
 
   afterEach(() => other.end());
 
   const tick = (at: number, more: Partial<TickRequest> = {}) =>
-    fence.tick({ worker: 'a', tick: at, slots: ALL, ...more });
-  const values = (worker: string, ...rest: number[]) => [`{${ALL}}`, worker, ...rest];
+    fence.tick({ worker: 'a', incarnation: 1, tick: at, slots: ALL, ...more });
+  const values = (worker: string, ...rest: number[]) => [`{${ALL}}`, worker, 1, ...rest];
 
   async function column<Value>(text: string, args: unknown[] = []): Promise<Value[]> {
     return (await admin.query({ text, values: args, rowMode: 'array' })).rows.map(([value]) => value as Value);
@@ -147,7 +147,7 @@ describe('ticks and the locks of others', () => {
     await tick(11, { lane: CLAIM_LANE });
     await other.query('BEGIN');
     await other.query(TICK_TEXT, values('a', 12));
-    const claiming = fence.claim({ worker: 'b', epoch: 1, version: 2, slots: ALL });
+    const claiming = fence.claim({ worker: 'b', incarnation: 1, epoch: 1, version: 2, slots: ALL });
     await untilBlocked(3 * ROW_PATIENCE_MS);
     await other.query('COMMIT');
     assert.equal((await claiming).claimed.length, SLOTS);

@@ -11,6 +11,7 @@ import { addRows, removeRows } from '../../shared/postgres/rows.ts';
 import { parseTableNames, TableError } from '../../shared/postgres/table.ts';
 import { TableWatch } from '../../shared/postgres/table-watch.ts';
 import { VERSION } from '../../shared/process/version.ts';
+import { FORMER_CLAIM_TEXT, FORMER_TICK_TEXT } from '../support/former-statements.ts';
 import { freshDatabase, recordingLog, sharedPostgres, type TestDatabase } from '../support/postgres-server.ts';
 
 const NAMES = parseTableNames({
@@ -109,9 +110,10 @@ describe('a database that is adopted already', () => {
     const fence = new Fence(link, NAMES, { slots: 16 });
     const epoch = await fence.drawEpoch(0);
     await addRows(link, NAMES, 100);
-    await fence.claim({ worker: 'a', epoch, version: 1, slots });
-    assert.equal((await fence.tick({ worker: 'a', tick: 7, slots })).rows, 100);
+    await admin.query(FORMER_CLAIM_TEXT, [slots, 'a', epoch, 1]);
+    assert.equal((await admin.query(FORMER_TICK_TEXT, [slots, 'a', 7])).rows.length, 100);
     assert.deepEqual(await adopt(), { slots: 16 });
+    assert.equal((await fence.claim({ worker: 'a', incarnation: 1, epoch, version: 1, slots })).claimed.length, 16);
     assert.deepEqual(
       await column('SELECT number FROM scaler.migration ORDER BY 1'),
       MIGRATIONS.map(({ number }) => number),
@@ -121,8 +123,8 @@ describe('a database that is adopted already', () => {
       await column("SELECT proname FROM pg_proc WHERE prosrc ILIKE '%notify%' AND proname ~ '^record_'"),
       [],
     );
-    assert.equal((await fence.tick({ worker: 'a', tick: 7, slots })).rows, 0);
-    assert.equal((await fence.tick({ worker: 'a', tick: 8, slots })).rows, 100);
+    assert.equal((await fence.tick({ worker: 'a', incarnation: 1, tick: 7, slots })).rows, 0);
+    assert.equal((await fence.tick({ worker: 'a', incarnation: 1, tick: 8, slots })).rows, 100);
     assert.equal(await fence.lastEpoch(), epoch);
     const before = await column("SELECT number || ' ' || applied_at || ' ' || xmin FROM scaler.migration ORDER BY 1");
     await adopt();

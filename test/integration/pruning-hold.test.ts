@@ -32,7 +32,7 @@ before(async () => {
   await admin.connect();
   fence = new Fence(link, NAMES, await adoptTable(link, { names: NAMES, slots: 64, log }));
   await addRows(link, NAMES, 500);
-  await fence.claim({ worker: 'a', epoch: await fence.drawEpoch(0), version: 1, slots: ALL });
+  await fence.claim({ worker: 'a', incarnation: 1, epoch: await fence.drawEpoch(0), version: 1, slots: ALL });
 });
 
 after(async () => {
@@ -61,7 +61,7 @@ async function tickUntilHeld(): Promise<void> {
   at += 1;
   const seen = { isAsking: false, isHeld: false };
   for (let turn = 0; turn < 5_000; turn += 1) {
-    await fence.tick({ worker: 'a', tick: at, slots: [turn % ALL.length] });
+    await fence.tick({ worker: 'a', incarnation: 1, tick: at, slots: [turn % ALL.length] });
     if (seen.isHeld) return;
     if (seen.isAsking) continue;
     seen.isAsking = true;
@@ -84,7 +84,8 @@ test('rounds of one or two statements, and rounds that follow each other at once
   for (let round = 0; round < 2; round += 1) {
     await delay(ROUNDS_APART_MS);
     at += 1;
-    for (const slots of [ALL.slice(0, 8), ALL.slice(8)]) await fence.tick({ worker: 'a', tick: at, slots });
+    for (const slots of [ALL.slice(0, 8), ALL.slice(8)])
+      await fence.tick({ worker: 'a', incarnation: 1, tick: at, slots });
   }
   await delay(50);
   assert.deepEqual((await admin.query(holding)).rows, before);
@@ -92,7 +93,7 @@ test('rounds of one or two statements, and rounds that follow each other at once
   let longestMs = 0;
   for (let round = 0; round < 3; round += 1) {
     at += 1;
-    for (const slot of ALL.slice(0, 8)) await fence.tick({ worker: 'a', tick: at, slots: [slot] });
+    for (const slot of ALL.slice(0, 8)) await fence.tick({ worker: 'a', incarnation: 1, tick: at, slots: [slot] });
     longestMs = Math.max(longestMs, performance.now() - startedMs);
     startedMs = performance.now();
   }
@@ -108,14 +109,14 @@ test('ticks go on when the connection that holds it is lost', async () => {
   if (pid !== undefined) await admin.query('SELECT pg_terminate_backend($1)', [pid]);
   at += 1;
   const rows: number[] = [];
-  for (const slot of ALL) rows.push((await fence.tick({ worker: 'a', tick: at, slots: [slot] })).rows);
+  for (const slot of ALL) rows.push((await fence.tick({ worker: 'a', incarnation: 1, tick: at, slots: [slot] })).rows);
   assert.equal(
     rows.reduce((sum, count) => sum + count, 0),
     500,
   );
   await delay(ROUNDS_APART_MS);
   at += 1;
-  assert.equal((await fence.tick({ worker: 'a', tick: at, slots: ALL })).rows, 500);
+  assert.equal((await fence.tick({ worker: 'a', incarnation: 1, tick: at, slots: ALL })).rows, 500);
 });
 
 test('the server drops it when this process stands still: no frozen worker holds pruning back for long', async () => {

@@ -64,11 +64,11 @@ async function exercise(): Promise<void> {
   const epoch = await fence.drawEpoch(0);
   const { at: since } = await watch.count();
   await addRows(link, NAMES, 100);
-  await fence.claim({ worker: 'a', epoch, version: 1, slots: SLOTS });
-  assert.equal((await fence.tick({ worker: 'a', tick: 5, slots: SLOTS })).rows, 100);
+  await fence.claim({ worker: 'a', incarnation: 1, epoch, version: 1, slots: SLOTS });
+  assert.equal((await fence.tick({ worker: 'a', incarnation: 1, tick: 5, slots: SLOTS })).rows, 100);
   // As if the database's clock had been set back by a minute.
   await admin.query('UPDATE scaler.slot SET last_tick = extract(epoch FROM now())::bigint + 60');
-  assert.equal(await fence.rebase({ worker: 'a', slots: SLOTS }), 16);
+  assert.equal(await fence.rebase({ worker: 'a', incarnation: 1, slots: SLOTS }), 16);
   await removeRows(link, NAMES, 100);
   const { at, connection } = await watch.changesSince(since);
   const prune = () => watch.prune({ after: null, at, epoch, connection });

@@ -97,8 +97,8 @@ describe('a role that row-level security applies to', () => {
 
   async function requireTicking(): Promise<void> {
     const fence = new Fence(own, NAMES, { slots: 16 });
-    await fence.claim({ worker: 'a', epoch: 1, version: 1, slots: SLOTS });
-    assert.equal((await fence.tick({ worker: 'a', tick: 1, slots: SLOTS })).rows, 100);
+    await fence.claim({ worker: 'a', incarnation: 1, epoch: 1, version: 1, slots: SLOTS });
+    assert.equal((await fence.tick({ worker: 'a', incarnation: 1, tick: 1, slots: SLOTS })).rows, 100);
   }
 
   for (const way of ['bypass', 'others'] as const) {
@@ -145,21 +145,21 @@ describe('a role that row-level security applies to', () => {
   test('gets a refusal, and its remedy, from a running session as soon as the policies apply', async () => {
     await admin.query(grantWorker(role));
     const fence = new Fence(own, NAMES, { slots: 16 });
-    await fence.claim({ worker: 'a', epoch: 1, version: 1, slots: SLOTS });
-    assert.equal((await fence.tick({ worker: 'a', tick: 1, slots: SLOTS })).rows, 100);
+    await fence.claim({ worker: 'a', incarnation: 1, epoch: 1, version: 1, slots: SLOTS });
+    assert.equal((await fence.tick({ worker: 'a', incarnation: 1, tick: 1, slots: SLOTS })).rows, 100);
     await admin.query(ENABLE);
-    const error = await fence.tick({ worker: 'a', tick: 2, slots: SLOTS }).catch((error) => error);
+    const error = await fence.tick({ worker: 'a', incarnation: 1, tick: 2, slots: SLOTS }).catch((error) => error);
     assert.equal(error.code, '42501');
     const explained = await explainRefusal((statement) => own.query('test', statement), workerNeeds(NAMES), error);
     assert.ok(explained instanceof TableError);
     await admin.query(remediesOf(explained).others);
-    assert.equal((await fence.tick({ worker: 'a', tick: 2, slots: SLOTS })).rows, 100);
+    assert.equal((await fence.tick({ worker: 'a', incarnation: 1, tick: 2, slots: SLOTS })).rows, 100);
   });
 
   test('is told of a right that was taken away as of row-level security', async () => {
     await admin.query(`${grantWorker(role)}; REVOKE UPDATE ON scaler.slot FROM ${role}`);
     const error = await new Fence(own, NAMES, { slots: 16 })
-      .tick({ worker: 'a', tick: 2, slots: SLOTS })
+      .tick({ worker: 'a', incarnation: 1, tick: 2, slots: SLOTS })
       .catch((e) => e);
     const explained = await explainRefusal((statement) => own.query('test', statement), workerNeeds(NAMES), error);
     assert.match(String(explained), /GRANT SELECT, UPDATE ON scaler.slot TO/);

@@ -123,8 +123,8 @@ describe('counting', () => {
     await admin.query('INSERT INTO work_items (id) SELECT id FROM work_items ON CONFLICT DO NOTHING');
     await admin.query('DELETE FROM work_items WHERE false');
     const slots = Array.from({ length: SLOTS }, (_, slot) => slot);
-    await fence.claim({ worker: 'a', epoch: await fence.drawEpoch(0), version: 1, slots });
-    await fence.tick({ worker: 'a', tick: 1, slots });
+    await fence.claim({ worker: 'a', incarnation: 1, epoch: await fence.drawEpoch(0), version: 1, slots });
+    await fence.tick({ worker: 'a', incarnation: 1, tick: 1, slots });
     assert.equal((await admin.query('SELECT 1 FROM scaler.table_change WHERE slot = -1 OR delta < 0')).rows.length, 0);
     assert.deepEqual((await watch.changesSince(at)).deltas, []);
   });

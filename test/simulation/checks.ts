@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import type { SlotHolder } from '../../shared/postgres/fence.ts';
 import { isUneven } from '../../shared/ring/assignment.ts';
 import { HIGHEST_HONEST } from '../../shared/ring/issued-order.ts';
 import { PHASES, type Recovery } from '../../shared/ring/recovery.ts';
@@ -15,12 +16,17 @@ const AHEAD_TICKS = 2;
 
 /**
  * What must hold after every single step, whatever the faults: no slot is incremented twice for one tick, nor by anyone
- * but its last claimant, no claim is older than the one before, every snapshot that the stream took is ordered, even and minimal,
+ * but its last claimant, nor by a process in turn with its successor, no claim is older than the one before, every snapshot that the stream took is ordered, even and minimal,
  * and what the guards promise (`GuardChecks`).
  */
 export class StepChecks {
   readonly #world: World;
-  readonly #slots: { order: Order | null; owner: string | null; readonly ticks: Set<number> }[];
+  readonly #slots: {
+    order: Order | null;
+    owner: SlotHolder | null;
+    ticker: SlotHolder | null;
+    readonly ticks: Set<number>;
+  }[];
   #seenRecords = 0;
   #seenSnapshots = 0;
   #seenRecoveries = 0;
@@ -30,7 +36,7 @@ export class StepChecks {
   constructor(world: World) {
     this.#world = world;
     this.#guards = new GuardChecks(world);
-    this.#slots = world.postgres.slots.map(() => ({ order: null, owner: null, ticks: new Set() }));
+    this.#slots = world.postgres.slots.map(() => ({ order: null, owner: null, ticker: null, ticks: new Set() }));
   }
 
   check(): void {
@@ -64,15 +70,18 @@ export class StepChecks {
   #checkRecord(record: FenceRecord): void {
     const slot = this.#slots[record.slot];
     if (slot === undefined) throw new Violation(`there is no slot ${record.slot}`);
-    const who = `${record.worker}, slot ${record.slot}`;
+    const who = `${name(record)}, slot ${record.slot}`;
     switch (record.kind) {
       case 'claim':
         this.#checkClaimed(who, record.order);
-        if (slot.order !== null && compareOrder(record.order, slot.order) <= 0) {
+        if (
+          slot.order !== null &&
+          compareOrder(record.order, slot.order) <= (isSuccessor(record, slot.owner) ? -1 : 0)
+        ) {
           throw new Violation(`${who}: claimed at ${format(record.order)} after ${format(slot.order)}`);
         }
         slot.order = record.order;
-        slot.owner = record.worker;
+        slot.owner = record;
         return;
       case 'rebase':
         this.#checkRebase(record, slot.ticks);
@@ -80,8 +89,11 @@ export class StepChecks {
         for (const known of slot.ticks) if (known > record.tick) slot.ticks.delete(known);
         return;
       case 'increment':
-        if (slot.owner !== record.worker)
-          throw new Violation(`${who}: incremented, though the last to claim it was ${slot.owner}`);
+        if (slot.owner?.worker !== record.worker)
+          throw new Violation(`${who}: incremented, though the last to claim it was ${name(slot.owner)}`);
+        if (slot.ticker !== null && isSuccessor(slot.ticker, record))
+          throw new Violation(`${who}: ticked in turn with its successor, ${name(slot.ticker)}`);
+        slot.ticker = record;
         if (record.tick > this.#world.postgres.second + AHEAD_TICKS)
           throw new Violation(
             `${who}: ticked for ${record.tick}; the database's clock shows ${this.#world.postgres.second}`,
@@ -93,10 +105,10 @@ export class StepChecks {
 
   /** Tick numbers may come again only if the database's clock showed them, and was set back since. */
   #checkRebase(
-    record: { readonly slot: number; readonly tick: number; readonly worker: string },
+    record: SlotHolder & { readonly slot: number; readonly tick: number },
     ticks: ReadonlySet<number>,
   ): void {
-    const who = `${record.worker}, slot ${record.slot}`;
+    const who = `${name(record)}, slot ${record.slot}`;
     const { second, setBackFrom } = this.#world.postgres;
     for (const known of ticks) {
       if (known <= record.tick || known <= setBackFrom + AHEAD_TICKS) continue;
@@ -198,4 +210,13 @@ function rowsOf(world: World, worker: string): number {
 
 function format({ epoch, version }: Order): string {
   return `(${epoch}, ${version})`;
+}
+
+/** A later process of the same worker: it takes over at the order that stands. */
+function isSuccessor(holder: SlotHolder, former: SlotHolder | null): boolean {
+  return former !== null && former.worker === holder.worker && former.incarnation < holder.incarnation;
+}
+
+function name(holder: SlotHolder | null): string {
+  return holder === null ? 'nobody' : `${holder.worker} (process ${holder.incarnation})`;
 }

@@ -263,11 +263,15 @@ function publish(
 
 const PROBE_LIMIT_MS = 100;
 
-/** The process that a probe of this id reaches. A frozen one and its successor both subscribe: either may get the request. */
+/**
+ * The process that a probe of this id reaches. A process and its successor both subscribe, and either may get the request: also
+ * one that is frozen or cut off, since the server does not know. One whose connection is down subscribes to nothing.
+ */
 function pickProbed(world: World, id: string): WorkerNode | undefined {
   const serving = world.workers.filter((node) => node.id === id && node.isAlive && node.state.stage === 'running');
-  if (serving.length > 1) return world.random.pick(serving);
-  return serving[0] ?? world.workers.findLast((node) => node.id === id);
+  const subscribed = serving.filter(({ isConnected }) => isConnected);
+  if (subscribed.length > 1) return world.random.pick(subscribed);
+  return subscribed[0] ?? serving[0] ?? world.workers.findLast((node) => node.id === id);
 }
 
 /** No process behind the subject: no responders, at once. A frozen or cut-off one, a late answer: nothing, until the timeout. */

@@ -1,10 +1,18 @@
-import type { BlockedRow, ClaimResult, SlotBefore, TickRequest, TickResult } from '../../shared/postgres/fence.ts';
+import type {
+  BlockedRow,
+  ClaimResult,
+  SlotBefore,
+  SlotHolder,
+  TickRequest,
+  TickResult,
+} from '../../shared/postgres/fence.ts';
 import { compareOrder, type Order } from '../../shared/ring/snapshot.ts';
 
 interface SlotRow {
   epoch: number;
   version: number;
   worker: string | null;
+  incarnation: number | null;
   lastTick: number;
 }
 
@@ -14,9 +22,11 @@ const AHEAD_TICKS = 2;
 const BAD_AT_ONCE = 2;
 
 /** What happened to a slot; a re-basing is one after which later ticks may come again. */
-export type FenceRecord =
-  | { readonly kind: 'increment' | 'rebase'; readonly slot: number; readonly tick: number; readonly worker: string }
-  | { readonly kind: 'claim'; readonly slot: number; readonly order: Order; readonly worker: string };
+export type FenceRecord = SlotHolder &
+  (
+    | { readonly kind: 'increment' | 'rebase'; readonly slot: number; readonly tick: number }
+    | { readonly kind: 'claim'; readonly slot: number; readonly order: Order }
+  );
 
 /** Which of the fence's rules to break, to see whether the checkers notice. */
 export type BrokenFence = 'none' | 'owner' | 'tick' | 'claim-order';
@@ -51,7 +61,13 @@ export class FakePostgres {
     readonly worldMs: () => number;
     readonly broken: BrokenFence;
   }) {
-    this.slots = Array.from({ length: options.slots }, () => ({ epoch: 0, version: 0, worker: null, lastTick: 0 }));
+    this.slots = Array.from({ length: options.slots }, () => ({
+      epoch: 0,
+      version: 0,
+      worker: null,
+      incarnation: null,
+      lastTick: 0,
+    }));
     this.weights = new Float64Array(options.slots);
     this.clockOffsetMs = options.clockOffsetMs;
     this.#worldMs = options.worldMs;
@@ -72,26 +88,33 @@ export class FakePostgres {
     this.clockOffsetMs += byMs;
   }
 
-  claim(args: { readonly worker: string; readonly order: Order; readonly slots: readonly number[] }): ClaimResult {
+  claim(args: SlotHolder & { readonly order: Order; readonly slots: readonly number[] }): ClaimResult {
     if (args.order.epoch > this.lastEpoch) return { claimed: [], refused: [], lastEpoch: this.lastEpoch };
     const claimed: { slot: number; lastTick: number }[] = [];
     const refused: number[] = [];
+    let isSuperseded = false;
     for (const slot of args.slots) {
       const row = this.#row(slot);
-      if (row.worker === args.worker) continue;
-      if (compareOrder(row, args.order) >= 0 && this.#broken !== 'claim-order') {
+      if (isMine(row, args)) continue;
+      const isNewer = compareOrder(row, args.order) < 0 || this.#broken === 'claim-order';
+      const isLater = isSuccessors(row, args);
+      isSuperseded ||= isLater;
+      if (row.worker === args.worker ? isLater : !isNewer) {
         refused.push(slot);
         continue;
       }
-      Object.assign(row, { ...args.order, worker: args.worker });
-      this.records.push({ kind: 'claim', slot, order: args.order, worker: args.worker });
+      const { worker, incarnation } = args;
+      const { epoch, version } = isNewer ? args.order : row;
+      Object.assign(row, { epoch, version, worker, incarnation });
+      this.records.push({ kind: 'claim', slot, order: { epoch, version }, worker, incarnation });
       claimed.push({ slot, lastTick: row.lastTick });
     }
-    return { claimed, refused };
+    return isSuperseded ? { claimed, refused, isSuperseded } : { claimed, refused };
   }
 
   /** One row of each slot may be locked or bad; its id is `row-of-` and the slot's number. */
   tick(args: Omit<TickRequest, 'lane'>): TickResult {
+    const { worker, incarnation } = args;
     const found = { stamped: 0, rows: 0, visible: 0, missed: 0, skippedIds: [] as string[], held: [] as number[] };
     const undecided: number[] = [];
     const blocked: BlockedRow[] = [];
@@ -104,8 +127,7 @@ export class FakePostgres {
     const isEarly = args.tick > this.second + AHEAD_TICKS;
     for (const slot of args.slots) {
       const row = this.#row(slot);
-      const isMine = row.worker === args.worker || this.#broken === 'owner';
-      if (!isMine) {
+      if (!isMine(row, args) && this.#broken !== 'owner') {
         lost.push(slot);
         continue;
       }
@@ -134,7 +156,7 @@ export class FakePostgres {
       found.stamped += 1;
       found.rows += weight - missed;
       found.missed += missed;
-      this.records.push({ kind: 'increment', slot, tick: args.tick, worker: args.worker });
+      this.records.push({ kind: 'increment', slot, tick: args.tick, worker, incarnation });
     }
     const metLocks = found.held.length + found.skippedIds.length > 0;
     const metBad = blocked.length > 0;
@@ -155,25 +177,27 @@ export class FakePostgres {
       lost,
       ahead,
       isEarly,
+      isSuperseded: lost.some((slot) => isSuccessors(this.#row(slot), args)),
     };
     return args.withBefore === true ? { ...result, before } : result;
   }
 
-  rebase(args: { readonly worker: string; readonly slots: readonly number[] }): number {
+  rebase(args: SlotHolder & { readonly slots: readonly number[] }): number {
+    const { worker, incarnation } = args;
     const tick = this.second;
     let rebased = 0;
     for (const slot of args.slots) {
       const row = this.#row(slot);
-      if (row.worker !== args.worker || row.lastTick <= tick + AHEAD_TICKS) continue;
+      if (!isMine(row, args) || row.lastTick <= tick + AHEAD_TICKS) continue;
       row.lastTick = tick;
-      this.records.push({ kind: 'rebase', slot, tick, worker: args.worker });
+      this.records.push({ kind: 'rebase', slot, tick, worker, incarnation });
       rebased += 1;
     }
     return rebased;
   }
 
-  owned(worker: string): number[] {
-    return this.slots.flatMap((row, slot) => (row.worker === worker ? [slot] : []));
+  owned(holder: SlotHolder): number[] {
+    return this.slots.flatMap((row, slot) => (isMine(row, holder) ? [slot] : []));
   }
 
   newest(): Order | null {
@@ -212,4 +236,13 @@ export class FakePostgres {
     if (row === undefined) throw new Error(`no slot ${slot}`);
     return row;
   }
+}
+
+/** As `isOf` in `shared/postgres/fence-statements.ts`. */
+function isMine(row: SlotRow, { worker, incarnation }: SlotHolder): boolean {
+  return row.worker === worker && row.incarnation === incarnation;
+}
+
+function isSuccessors(row: SlotRow, { worker, incarnation }: SlotHolder): boolean {
+  return row.worker === worker && (row.incarnation ?? 0) > incarnation;
 }

@@ -102,10 +102,22 @@ export const GUARDS: readonly Guard[] = [
       },
       {
         file: 'test/simulation/worker-effects.ts',
-        from: 'postgres.rebase({ worker: node.id, slots: effect.slots })',
-        to: 'postgres.rebase({ worker: node.id, tick: effect.tick, slots: effect.slots })',
+        from: 'postgres.rebase({ ...holder, slots: effect.slots })',
+        to: 'postgres.rebase({ ...holder, tick: effect.tick, slots: effect.slots })',
       },
       { file: 'test/simulation/fake-postgres.ts', from: 'const tick = this.second;', to: 'const { tick } = args;' },
+    ],
+  },
+  {
+    name: 'incarnations',
+    rule: 'a process ticks no slot in turn with its successor of the same id',
+    harm: /ticked in turn with its successor/,
+    edits: [
+      {
+        file: 'test/simulation/fake-postgres.ts',
+        from: 'return row.worker === worker && row.incarnation === incarnation;',
+        to: 'return row.worker === worker;',
+      },
     ],
   },
   {

@@ -26,6 +26,22 @@ export const PAUSES: readonly Fault[] = [
       return () => worker.thaw();
     },
   },
+  {
+    // It hears no snapshot and renews no key, and goes on ticking.
+    name: 'worker cut off from NATS beside its successor',
+    longestMs: LONGEST_PAUSE_MS,
+    begin(world) {
+      const worker = pickWorker(world);
+      if (worker === undefined) return null;
+      worker.isNatsCut = true;
+      world.timeline.after(world.random.between(0, LONGEST_PAUSE_MS / 2), () => void world.startWorker(worker.id));
+      return () => {
+        worker.isNatsCut = false;
+        worker.noteTrouble();
+        world.reconnect(worker);
+      };
+    },
+  },
 ];
 
 function pickWorker(world: World) {

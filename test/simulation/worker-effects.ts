@@ -8,6 +8,7 @@ import type { WorkerNode, World } from './world.ts';
 /** A worker's effects, performed on the fake servers. */
 export function performWorkerEffect(world: World, node: WorkerNode, effect: WorkerEffect): void {
   const { postgres, nats } = world;
+  const holder = { worker: node.id, incarnation: node.incarnation };
   switch (effect.kind) {
     case 'check-identity':
       return checkIdentity(world, node);
@@ -59,7 +60,7 @@ export function performWorkerEffect(world: World, node: WorkerNode, effect: Work
       });
     case 'claim':
       return askPostgres(world, node, {
-        apply: () => postgres.claim({ worker: node.id, order: effect.order, slots: effect.slots }),
+        apply: () => postgres.claim({ ...holder, order: effect.order, slots: effect.slots }),
         answer: (result) => ({ kind: 'claimed', order: effect.order, result }),
         failed: { kind: 'claim-failed', order: effect.order, reason: 'unreachable' },
       });
@@ -68,14 +69,14 @@ export function performWorkerEffect(world: World, node: WorkerNode, effect: Work
       const { tick, slots } = effect;
       const isLast = effect.isLast ?? lane === 'gained';
       return askPostgres(world, node, {
-        apply: () => postgres.tick({ worker: node.id, ...asked, isLast, withBefore: lane === 'gained' }),
+        apply: () => postgres.tick({ ...holder, ...asked, isLast, withBefore: lane === 'gained' }),
         answer: (result) => ({ kind: 'ticked', lane, tick, slots, isLast, result }),
         failed: { kind: 'tick-failed', lane, tick, slots, reason: 'unreachable' },
       });
     }
     case 'rebase':
       return askPostgres(world, node, {
-        apply: () => postgres.rebase({ worker: node.id, slots: effect.slots }),
+        apply: () => postgres.rebase({ ...holder, slots: effect.slots }),
         answer: (slots) => ({ kind: 'rebased', slots }),
         failed: null,
       });
@@ -87,7 +88,7 @@ export function performWorkerEffect(world: World, node: WorkerNode, effect: Work
       });
     case 'read-owned':
       return askPostgres(world, node, {
-        apply: () => postgres.owned(node.id),
+        apply: () => postgres.owned(holder),
         answer: (slots) => ({ kind: 'owned-read', slots }),
         failed: { kind: 'owned-read', slots: null },
       });

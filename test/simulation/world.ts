@@ -133,6 +133,7 @@ export class World {
       initial: startWorker({
         id,
         startedAt: `start-${this.#incarnation}`,
+        incarnation: this.#incarnation,
         heartbeatMs: HEARTBEAT_MS,
         leaseTtlMs: LEASE_TTL_MS,
         phaseMs: this.random.between(0, 800),

@@ -53,6 +53,7 @@ export function makeWorkerConfig(config: Partial<WorkerConfig> = {}): WorkerConf
   return {
     id: 'a',
     startedAt: '2026-11-23T09:00:00.000Z',
+    incarnation: 1,
     heartbeatMs: HEARTBEAT_MS,
     leaseTtlMs: LEASE_TTL_MS,
     phaseMs: 0,
@@ -101,6 +102,7 @@ export function makeTickResult(result: Partial<TickResult> = {}): TickResult {
     lost: [],
     ahead: [],
     isEarly: false,
+    isSuperseded: false,
     ...result,
   };
 }

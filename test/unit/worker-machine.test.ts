@@ -89,6 +89,28 @@ describe('worker: its identity', () => {
     assert.equal(taken.all('stop')[0]?.code, 1);
   });
 
+  it('ends as soon as the fence names a later process of its id, in a claim or in any tick', () => {
+    const order = { epoch: 1, version: 2 };
+    const events: WorkerEvent[] = [
+      { kind: 'claimed', order, result: { claimed: [], refused: [0], isSuperseded: true } },
+      ...(['round', 'gained', 'lingering'] as const).map(
+        (lane): WorkerEvent => ({
+          kind: 'ticked',
+          lane,
+          tick: 1,
+          slots: [0],
+          result: makeTickResult({ lost: [0], isSuperseded: true }),
+        }),
+      ),
+    ];
+    for (const event of events) {
+      const machine = registered();
+      machine.at(510, event);
+      assert.deepEqual(kindsOf(machine.effects), ['stop']);
+      assert.deepEqual([machine.all('stop')[0]?.code, machine.state.stage], [1, 'stopped']);
+    }
+  });
+
   it('waits 250 ms and asks again while it is unclear', () => {
     const machine = fresh();
     machine.at(0, { kind: 'wake' });

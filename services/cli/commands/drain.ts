@@ -36,7 +36,7 @@ export async function drainWorker(context: CommandContext, request: DrainRequest
   const { worker, isDrained } = request;
   const look = async () => {
     const snapshot = (await stream.newest(null))?.snapshot ?? null;
-    const [owned, issued] = await Promise.all([fence.owned(worker), readIssued(fence)]);
+    const [owned, issued] = await Promise.all([fence.ownedBy(worker), readIssued(fence)]);
     // A forged message says nothing; the leader replaces it at once.
     const isHonest = snapshot !== null && doubtOrder(snapshot, issued) === null;
     return measureDrain({ ...request, snapshot: isHonest ? snapshot : null, owned });
