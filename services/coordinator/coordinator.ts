@@ -27,6 +27,7 @@ import { coordinatorNeeds } from '../../shared/postgres/privileges.ts';
 import { explainRefusal } from '../../shared/postgres/refusal.ts';
 import { parseTableNames, type TableNames } from '../../shared/postgres/table.ts';
 import { TableWatch } from '../../shared/postgres/table-watch.ts';
+import { TickProgress } from '../../shared/postgres/tick-progress.ts';
 import type { EndOfService } from '../../shared/process/run-service.ts';
 import { VERSION } from '../../shared/process/version.ts';
 import { rehearseHandover } from '../../shared/ring/rehearsal.ts';
@@ -113,6 +114,7 @@ async function serveUntilEnd(options: CoordinatorOptions, around: Surroundings):
     link,
     ...around.streams,
     fence: new Fence(postgres, table, adoption),
+    progress: new TickProgress(postgres, table, adoption),
     table: new TableWatch(postgres, table, adoption),
     checkAdoption: () => checkAdoption(postgres, table),
     adopt: () => adoptTable(postgres, { names: table, slots: adoption.slots, log }),

@@ -17,6 +17,7 @@ import { describeFailure } from '../../shared/postgres/failure.ts';
 import type { Fence } from '../../shared/postgres/fence.ts';
 import { TableError } from '../../shared/postgres/table.ts';
 import type { TableWatch } from '../../shared/postgres/table-watch.ts';
+import type { TickProgress } from '../../shared/postgres/tick-progress.ts';
 import { describeForgedEpoch, planOffice } from './office.ts';
 import type {
   CoordinatorConfig,
@@ -36,6 +37,7 @@ export interface CoordinatorOutside {
   readonly sizes: TableStream;
   readonly recoveries: RecoveryStream;
   readonly fence: Fence;
+  readonly progress: TickProgress;
   readonly table: TableWatch;
   readonly checkAdoption: () => Promise<AdoptionVerdict>;
   /** Adopts the table again. */
@@ -102,6 +104,8 @@ export function performCoordinator(
             reason: describeNatsError(error),
           }),
         );
+      case 'read-progress':
+        return readProgress(outside, effect.asked);
       case 'count-table':
         return table.count().then(
           (size) => ({ kind: 'table-counted', table: size }),
@@ -219,6 +223,24 @@ async function readNewestAndEpoch(outside: CoordinatorOutside): Promise<Coordina
 async function readNewest(outside: CoordinatorOutside): Promise<Office['newest']> {
   const stored = await outside.snapshots.newest(null);
   return stored === null ? { sequence: 0, snapshot: null } : { sequence: stored.sequence, snapshot: stored.snapshot };
+}
+
+async function readProgress(
+  outside: CoordinatorOutside,
+  asked: Extract<CoordinatorEffect, { kind: 'read-progress' }>['asked'],
+): Promise<CoordinatorEvent> {
+  const { progress } = outside;
+  try {
+    const [ticks, haveRows] = await Promise.all([
+      progress.newest(),
+      progress.haveRows(asked.map(({ slots }) => slots)),
+    ]);
+    const workers = asked.map(({ worker }) => worker);
+    const idle = workers.filter((_, index) => !haveRows[index]);
+    return { kind: 'progress-read', progress: { ticks, asked: workers, idle } };
+  } catch (error) {
+    return { kind: 'progress-read', progress: null, reason: await explain(outside, error) };
+  }
 }
 
 /** What nothing waits for: a failure is reported, and that is all. */

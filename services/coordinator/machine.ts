@@ -59,6 +59,13 @@ import {
   planAtMs,
   startPlanner,
 } from './planner.ts';
+import {
+  beginProgressRead,
+  finishProgressRead,
+  type ProgressRead,
+  progressReadAtMs,
+  startProgressRead,
+} from './progress-read.ts';
 import type { CoordinatorConfig, CoordinatorEffect, CoordinatorEvent, CoordinatorReport, Office } from './protocol.ts';
 import { judgeCoordinator, NOT_READY_YET, type Readiness, readinessWakeAtMs, watchDependencies } from './readiness.ts';
 import {
@@ -126,6 +133,8 @@ interface Term {
   readonly recovery: RecoveryState;
   readonly membersRead: { readonly startedMs: number | null; readonly nextAtMs: number };
   readonly newestRead: NewestRead;
+  /** Of the fence: what each worker ticks. */
+  readonly progressRead: ProgressRead;
 }
 
 interface Change {
@@ -306,6 +315,8 @@ function handleInTerm(term: Term, event: TermEvent, context: TermContext): TermC
       return takeMembers(term, receiveKey(membership, event.worker, event.outcome, nowMs), nowMs);
     case 'key-deleted':
       return takeMembers(term, receiveDeletion(membership, event.worker, event.outcome, nowMs), nowMs);
+    case 'progress-read':
+      return takeProgress(term, event, nowMs);
     case 'table-counted':
       return takeTable(term, receiveCount(term.table, event.table, nowMs), nowMs);
     case 'table-changed':
@@ -400,6 +411,9 @@ function advanceTerm(term: Term, state: CoordinatorState, nowMs: number): TermCh
     next = { ...next, membersRead: { ...next.membersRead, startedMs: nowMs } };
     effects.push({ kind: 'read-members' });
   }
+  const progress = beginProgressRead(next.progressRead, { ...next, assignment: next.planner.assignment }, nowMs);
+  next = { ...next, progressRead: progress.read };
+  effects.push(...progress.effects);
   if (isReadDue(next.newestRead, nowMs)) {
     next = { ...next, newestRead: beginRead(next.newestRead, nowMs) };
     effects.push({ kind: 'read-newest' });
@@ -451,6 +465,7 @@ function wakeAtMs(state: CoordinatorState, nowMs: number): number | null {
       : planAtMs(term.planner, { isUnsettled: isUnsettled(term.membership) }),
     term.membersRead.startedMs === null ? term.membersRead.nextAtMs : null,
     term.newestRead.isBusy ? null : term.newestRead.nextAtMs,
+    progressReadAtMs(term.progressRead),
     recoveryWakeAtMs(term.recovery),
   );
 }
@@ -515,6 +530,7 @@ function takeOffice(state: CoordinatorState, given: Office, nowMs: number): Chan
     recovery: noteCauses(NO_RECOVERY, { before: 0, after: resized.causes.length, evidenceMs: nowMs }),
     membersRead: { startedMs: null, nextAtMs: nowMs + MEMBERS_EVERY_MS },
     newestRead: startNewestRead(office, nowMs),
+    progressRead: startProgressRead(nowMs),
   };
   const joined = takeMembers(begun, members, nowMs);
   // Who is missing may only be slower than this one.
@@ -614,6 +630,12 @@ function finishMembersRead(
   const next = { ...term, membersRead: { startedMs: null, nextAtMs: nowMs + MEMBERS_EVERY_MS } };
   if (entries === null || startedMs === null) return unchanged(next);
   return takeMembers(next, receiveEntries(next.membership, entries, { startedMs, nowMs }), nowMs);
+}
+
+function takeProgress(term: Term, { progress }: Extract<CoordinatorEvent, { kind: 'progress-read' }>, nowMs: number) {
+  const { read, step } = finishProgressRead(term.progressRead, { ...term, progress }, nowMs);
+  const next = { ...term, progressRead: read };
+  return step === null ? unchanged(next) : takeMembers(next, step, nowMs);
 }
 
 function finishPublishing(term: Term, settled: PlannerState, nowMs: number): TermChange {

@@ -1,5 +1,6 @@
 import type { Liveness } from '../../shared/nats/liveness.ts';
 import type { Evidence } from '../../shared/ring/snapshot.ts';
+import { type Bench, makeBench, type Probation } from './bench.ts';
 import type { CoordinatorEffect, CoordinatorReport, MemberChange } from './protocol.ts';
 
 /** The membership's state, and the few transitions of a member that everything else is made of. */
@@ -9,8 +10,8 @@ import type { CoordinatorEffect, CoordinatorReport, MemberChange } from './proto
  */
 export interface MembershipState {
   readonly members: ReadonlyMap<string, Member>;
-  /** Workers put out for standing still, by the tick at which they stood: they are back when it moves. */
-  readonly benched: ReadonlyMap<string, number>;
+  /** Evicted workers, of which each must answer a probe to come back. */
+  readonly benched: ReadonlyMap<string, Bench>;
   /** When each lately departed worker was found gone, ms: a read of the bucket that began before that tells old news. */
   readonly departed: ReadonlyMap<string, number>;
   /**
@@ -21,6 +22,10 @@ export interface MembershipState {
   readonly blindUntilMs: number;
   /** When more than half were silent together last, ms. */
   readonly massSilenceAtMs: number;
+  /** When nobody ticked last, ms. */
+  readonly standstillAtMs: number;
+  /** When the newest read of the fence's progress began, ms. */
+  readonly progressAtMs: number;
   readonly sweepAtMs: number;
 }
 
@@ -33,8 +38,20 @@ export interface Member {
   presentAtMs: number;
   /** What the bucket's newest put was known to be when the worker had been quiet for most of the TTL; null: it is not quiet. */
   quiet: { readonly revision: number | null } | null;
+  /** What its liveness value says. Never the reason for an eviction. */
   tick: number;
   tickMovedAtMs: number;
+  /** The newest tick of its slots in the fence; null: it has none there, or was not read yet. */
+  fenceTick: number | null;
+  fenceMovedAtMs: number;
+  /** Since when its progress is judged: see `membership-progress.ts`. */
+  standsSinceMs: number;
+  /** Since when it is known, while it stands, that its slots have rows; null: not known. */
+  rowsKnownSinceMs: number | null;
+  /** Its slots had no rows when that was asked last. */
+  isIdle: boolean;
+  /** It was readmitted after it had not ticked; null: it never was. */
+  probation: Probation | null;
   /** It lives, and wants no slots. */
   isDrained: boolean;
   /** When it was heard to join, to be drained or not: a read of the bucket that began before that tells old news of it. */
@@ -118,7 +135,8 @@ export function removeMember(
   const { evidence, nowMs } = found;
   const members = without(state.members, worker);
   const departed = new Map(state.departed).set(worker, nowMs);
-  const benched = evidence === 'not-ticking' ? new Map(state.benched).set(worker, member.tick) : state.benched;
+  const bench = makeBench({ evidence, tick: member.tick, probation: member.probation }, nowMs);
+  const benched = bench === null ? state.benched : new Map(state.benched).set(worker, bench);
   return {
     state: { ...state, members, benched, departed },
     effects: [],
@@ -135,6 +153,12 @@ export function newMember(id: string, nowMs: number): Member {
     quiet: null,
     tick: 0,
     tickMovedAtMs: nowMs,
+    fenceTick: null,
+    fenceMovedAtMs: Number.NEGATIVE_INFINITY,
+    standsSinceMs: nowMs,
+    rowsKnownSinceMs: null,
+    isIdle: false,
+    probation: null,
     isDrained: false,
     statedAtMs: Number.NEGATIVE_INFINITY,
     probeAtMs: nowMs,

@@ -8,6 +8,7 @@ import {
   probeToConfirm,
   readKey,
 } from './member.ts';
+import { isNotTicking, isStandstill } from './membership-progress.ts';
 import type { CoordinatorEffect } from './protocol.ts';
 
 const SWEEP_EVERY_MS = 25;
@@ -25,13 +26,6 @@ const LATELY_SHARE = 0.4;
 const PROBES_PER_SWEEP = 12;
 /** Of the TTL. */
 const QUIET_SHARE = 0.6;
-/**
- * Why so long: when Postgres comes back after an outage, workers begin again up to a second and a half apart. Who is put out sooner,
- * also by a word of its own that Postgres refuses it, may only have been the last of all to be let in again.
- */
-const NOT_TICKING_AFTER_MS = 5_000;
-/** Others' ticks must have moved within this: else it is Postgres that stands still, not the worker. */
-const OTHERS_TICK_WITHIN_MS = 2_000;
 
 export interface SweepTiming extends MembershipTiming {
   /** NATS tells of each lost connection, for certain. @default false */
@@ -44,7 +38,7 @@ export function sweepMembers(state: MembershipState, timing: SweepTiming): Membe
   if (nowMs < state.sweepAtMs) return nothing(state);
   const effects: CoordinatorEffect[] = [];
   const members = [...state.members.values()];
-  noteStandstill(members, nowMs);
+  const standstillAtMs = isStandstill(members, nowMs) ? nowMs : state.standstillAtMs;
   // Those who fell silent together are noticed up to a heartbeat apart: who is quiet for most of the TTL counts too.
   const quiet = members.filter((member) => nowMs - member.heardAtMs > QUIET_SHARE * leaseTtlMs);
   for (const member of quiet) member.quiet ??= { revision: member.revision };
@@ -56,12 +50,13 @@ export function sweepMembers(state: MembershipState, timing: SweepTiming): Membe
     if (member.suspicion?.awaits === 'retry' && nowMs >= member.suspicion.retryAtMs) {
       effects.push(...confirmAgain(state, member, member.suspicion.evidence).effects);
     } else if (member.suspicion === null && nowMs >= state.blindUntilMs) {
-      const evidence = accuse(member, members, { patienceMs, nowMs });
+      const evidence = accuse({ ...state, standstillAtMs }, member, { patienceMs, nowMs });
       if (evidence !== null) effects.push(...readKey(state, member, evidence).effects);
     }
   }
   effects.push(...probeDue(members, timing));
-  return { state: { ...state, massSilenceAtMs, sweepAtMs: nowMs + SWEEP_EVERY_MS }, effects, changes: [] };
+  const next = { ...state, massSilenceAtMs, standstillAtMs, sweepAtMs: nowMs + SWEEP_EVERY_MS };
+  return { state: next, effects, changes: [] };
 }
 
 /** Those whose turn it is, the longest overdue first: where there are too many for one period, each has its turn all the same. */
@@ -88,21 +83,13 @@ function confirmAgain(state: MembershipState, member: Member, evidence: Evidence
   return evidence === 'connection-closed' ? probeToConfirm(state, member) : readKey(state, member, evidence);
 }
 
-/** While nobody ticks it is Postgres that stands still: nobody's five seconds run. */
-function noteStandstill(members: readonly Member[], nowMs: number): void {
-  const isStandstill = members.every((member) => nowMs - member.tickMovedAtMs >= OTHERS_TICK_WITHIN_MS);
-  if (isStandstill) for (const member of members) member.tickMovedAtMs = nowMs;
-}
-
 /** What the clock alone says against a member. */
 function accuse(
+  state: MembershipState,
   member: Member,
-  members: readonly Member[],
   timing: { readonly patienceMs: number; readonly nowMs: number },
 ): Evidence | null {
   const { nowMs } = timing;
   if (nowMs - member.heardAtMs > timing.patienceMs) return 'lease-expired';
-  if (nowMs - member.tickMovedAtMs <= NOT_TICKING_AFTER_MS) return null;
-  const doOthersTick = members.some((other) => other !== member && nowMs - other.tickMovedAtMs < OTHERS_TICK_WITHIN_MS);
-  return doOthersTick ? 'not-ticking' : null;
+  return isNotTicking(state, member) ? 'not-ticking' : null;
 }

@@ -1,5 +1,6 @@
 import type { Liveness } from '../../shared/nats/liveness.ts';
 import type { LivenessEntry } from '../../shared/nats/liveness-bucket.ts';
+import { forgetOldBenches } from './bench.ts';
 import {
   addMember,
   askKey,
@@ -19,7 +20,9 @@ import {
   type Suspicion,
   setDrained,
 } from './member.ts';
-import type { CoordinatorReport, MemberChange, ProbeAnswer } from './protocol.ts';
+import { judgeAnew } from './membership-progress.ts';
+import { considerReturn, receiveReturn } from './membership-return.ts';
+import type { CoordinatorEffect, CoordinatorReport, MemberChange, ProbeAnswer } from './protocol.ts';
 
 /**
  * Who is alive? The liveness bucket is the only truth; evidence only makes it come sooner.
@@ -50,6 +53,8 @@ export function startMembership(
     blindFromMs: nowMs,
     blindUntilMs: nowMs,
     massSilenceAtMs: Number.NEGATIVE_INFINITY,
+    standstillAtMs: Number.NEGATIVE_INFINITY,
+    progressAtMs: Number.NEGATIVE_INFINITY,
     sweepAtMs: nowMs,
   };
   return receiveEntries(state, entries, { startedMs: nowMs, nowMs });
@@ -62,7 +67,12 @@ export function receiveEntries(
   read: { readonly startedMs: number; readonly nowMs: number },
 ): MembershipStep {
   const changes: MemberChange[] = [];
-  let next = { ...state, departed: forgetOld(state.departed, read.nowMs) };
+  const effects: CoordinatorEffect[] = [];
+  let next = {
+    ...state,
+    departed: forgetOld(state.departed, read.nowMs),
+    benched: forgetOldBenches(state.benched, read.nowMs),
+  };
   for (const entry of entries) {
     if (entry.value === null) continue;
     const known = next.members.get(entry.id);
@@ -73,9 +83,10 @@ export function receiveEntries(
     const step = takeValue(next, entry.value, read.nowMs);
     next = step.state;
     changes.push(...step.changes);
+    effects.push(...step.effects);
     receiveRevision(next, entry.id, entry.revision);
   }
-  return { state: next, effects: [], changes };
+  return { state: next, effects, changes };
 }
 
 /**
@@ -100,17 +111,17 @@ export function receiveHeartbeat(state: MembershipState, value: Liveness, nowMs:
 /** Also where it was read from the bucket. */
 function takeValue(state: MembershipState, value: Liveness, nowMs: number): MembershipStep {
   if (value.state === 'leaving') return removeMember(state, value.id, { evidence: 'left', nowMs });
-  // Any other tick is movement, also a lower one: the database's clock may have been set back.
-  if (state.benched.get(value.id) === value.tick) return nothing(state);
   const member = state.members.get(value.id);
-  if (member === undefined) return addMember(state, value, nowMs);
+  if (member === undefined) {
+    const bench = state.benched.get(value.id);
+    return bench === undefined ? addMember(state, value, nowMs) : considerReturn(state, bench, value, nowMs);
+  }
   renewLease(member, nowMs);
-  const isMoving = value.tick !== member.tick;
-  if (isMoving) {
+  if (value.tick !== member.tick) {
     member.tick = value.tick;
     member.tickMovedAtMs = nowMs;
   }
-  if (member.suspicion !== null && isRefuted(member.suspicion, { isMoving })) member.suspicion = null;
+  if (member.suspicion !== null && isRefutedByRenewal(member.suspicion)) member.suspicion = null;
   return setDrained(state, member, { isDrained: value.state === 'drained', nowMs });
 }
 
@@ -141,7 +152,7 @@ export function receiveProbe(
   nowMs: number,
 ): MembershipStep {
   const member = state.members.get(worker);
-  if (member === undefined) return nothing(state);
+  if (member === undefined) return receiveReturn(state, worker, answer, nowMs);
   member.isProbing = false;
   if (answer.kind === 'answered') {
     if (member.suspicion?.awaits === 'second-probe') member.suspicion = null;
@@ -207,7 +218,8 @@ export function receiveDeletion(
   if (outcome === 'deleted') return removeMember(state, worker, { evidence: member.suspicion.evidence, nowMs });
   switch (member.suspicion.evidence) {
     case 'not-ticking':
-      return retryLater(state, member, nowMs);
+      // Renewed meanwhile, which says nothing: whoever renews it, its slots stand still.
+      return removeMember(state, worker, { evidence: 'not-ticking', nowMs });
     case 'connection-closed':
       // Renewed after all, or expired: what the bucket says of it now decides, held against what was to be deleted.
       return askKey(state, member, member.suspicion);
@@ -235,6 +247,7 @@ export function restartLeases(
   for (const member of state.members.values()) {
     renewLease(member, timing.nowMs);
     member.tickMovedAtMs = timing.nowMs;
+    judgeAnew(member, timing.nowMs);
     member.suspicion = null;
     // What was lost meanwhile nobody has told of.
     member.isDoubted = true;
@@ -269,8 +282,7 @@ function forgetOld(departed: ReadonlyMap<string, number>, nowMs: number): Readon
   return new Map([...departed].filter(([, atMs]) => nowMs - atMs < DEPARTED_KEPT_MS));
 }
 
-/** Does a renewal speak against the suspicion? Once the deletion is under way its outcome decides. */
-function isRefuted(suspicion: Suspicion, renewal: { readonly isMoving: boolean }): boolean {
-  if (suspicion.awaits === 'deletion') return false;
-  return suspicion.evidence === 'lease-expired' || (suspicion.evidence === 'not-ticking' && renewal.isMoving);
+/** Once the deletion is under way its outcome decides. */
+function isRefutedByRenewal({ evidence, awaits }: Suspicion): boolean {
+  return evidence === 'lease-expired' && awaits !== 'deletion';
 }

@@ -80,6 +80,16 @@ export type CountDoubt = 'contradicted' | 'truncated' | 'reconnected';
 /** Some: one batch was not enough. */
 export type PruneOutcome = 'all' | 'some' | 'failed';
 
+/** What the fence says of the workers' ticks. */
+export interface FenceProgress {
+  /** The newest tick of each worker's slots, where it has any. */
+  readonly ticks: readonly { readonly worker: string; readonly tick: number }[];
+  /** The workers whose rows were asked for. */
+  readonly asked: readonly string[];
+  /** Those of them whose slots have no rows. */
+  readonly idle: readonly string[];
+}
+
 export type ProbeAnswer =
   | { readonly kind: 'answered'; readonly value: Liveness | null }
   | { readonly kind: 'no-responders' }
@@ -141,6 +151,8 @@ export type CoordinatorEvent =
       readonly outcome: 'deleted' | 'changed' | 'failed';
       readonly reason?: string;
     }
+  /** Progress null: the read failed. */
+  | { readonly kind: 'progress-read'; readonly progress: FenceProgress | null; readonly reason?: string }
   // table
   | { readonly kind: 'table-counted'; readonly table: TableSize | null; readonly reason?: string }
   /** Since which Postgres snapshot was asked; change null: the read failed. */
@@ -186,6 +198,11 @@ export type CoordinatorEffect =
   | { readonly kind: 'probe-worker'; readonly worker: string }
   | { readonly kind: 'read-key'; readonly worker: string }
   | { readonly kind: 'delete-key'; readonly worker: string; readonly revision: number }
+  /** Of those listed it is also asked whether their slots have rows. */
+  | {
+      readonly kind: 'read-progress';
+      readonly asked: readonly { readonly worker: string; readonly slots: readonly number[] }[];
+    }
   | { readonly kind: 'count-table' }
   /** Is what was adopted still there? */
   | { readonly kind: 'check-table' }

@@ -153,6 +153,8 @@ function readAnswers(event: CoordinatorEvent, care: TableCare): readonly Answer[
       return [nats('take-office', null), postgres('take-office', null)];
     case 'office-failed':
       return [{ from: event.from ?? 'Postgres', what: 'take-office', reason: event.reason }];
+    case 'progress-read':
+      return [postgres('read-progress', event.progress === null ? (event.reason ?? UNKNOWN) : null)];
     case 'table-counted':
       return [postgres('count-table', event.table === null ? (event.reason ?? UNKNOWN) : null)];
     case 'table-changed':

@@ -8,6 +8,7 @@ import { Fence } from '../../shared/postgres/fence.ts';
 import { CLAIM_TEXT, FENCE_SETTINGS, ROW_PATIENCE_MS, tickText } from '../../shared/postgres/fence-statements.ts';
 import { addRows, layRows, removeRows } from '../../shared/postgres/rows.ts';
 import { parseTableNames } from '../../shared/postgres/table.ts';
+import { TickProgress } from '../../shared/postgres/tick-progress.ts';
 import { freshDatabase, recordingLog, sharedPostgres, type TestDatabase } from '../support/postgres-server.ts';
 
 const NAMES = parseTableNames({
@@ -24,6 +25,7 @@ const { log } = recordingLog();
 let database: TestDatabase;
 let link: PostgresLink;
 let fence: Fence;
+let progress: TickProgress;
 let admin: pg.Client;
 
 before(async () => {
@@ -31,7 +33,9 @@ before(async () => {
   link = await connect();
   admin = new pg.Client({ connectionString: database.url });
   await admin.connect();
-  fence = new Fence(link, NAMES, await adoptTable(link, { names: NAMES, slots: SLOTS, log }));
+  const adoption = await adoptTable(link, { names: NAMES, slots: SLOTS, log });
+  fence = new Fence(link, NAMES, adoption);
+  progress = new TickProgress(link, NAMES, adoption);
   // Claims are refused in epochs that were not issued.
   await fence.drawEpoch(9);
 });
@@ -146,6 +150,40 @@ describe('claiming', () => {
     assert.equal(await fence.newest(), null);
     assert.deepEqual(await fence.owned({ worker: 'a', incarnation: 1 }), []);
     assert.equal((await fence.owners()).length, SLOTS);
+  });
+});
+
+describe('progress', () => {
+  test('is the newest tick of each worker’s slots, whoever of its processes claimed them, and none ahead of the clock', async () => {
+    await addRows(link, NAMES, 200);
+    const now = await databaseSecond();
+    assert.deepEqual(await progress.newest(), []);
+    await claim('a', 1, ALL.slice(0, 32));
+    await claim('b', 1, ALL.slice(32));
+    await tick('a', now - 50);
+    await tick('a', now - 40, [(await slotsOfRows())[0]!]);
+    await tick('b', now - 3);
+    await fence.claim({ worker: 'b', incarnation: 2, epoch: 1, version: 1, slots: ALL.slice(40) });
+    await admin.query('UPDATE scaler.slot SET last_tick = $1 WHERE slot = 63', [now + 60]);
+    const read = async () => (await progress.newest()).sort((x, y) => (x.worker < y.worker ? -1 : 1));
+    assert.deepEqual(await read(), [
+      { worker: 'a', tick: now - 40 },
+      { worker: 'b', tick: now - 3 },
+    ]);
+    await admin.query("UPDATE scaler.slot SET last_tick = $1 WHERE worker = 'b'", [now + 60]);
+    assert.deepEqual(await read(), [{ worker: 'a', tick: now - 40 }]);
+  });
+
+  test('tells which groups of slots have rows, by the table itself', async () => {
+    await addRows(link, NAMES, 3);
+    const filled = new Set(await slotsOfRows());
+    const empty = ALL.filter((slot) => !filled.has(slot));
+    assert.deepEqual(await progress.haveRows([ALL, empty, [], [...filled]]), [true, false, false, true]);
+    assert.deepEqual(await progress.haveRows([]), []);
+    await admin.query(
+      'SET session_replication_role = replica; DELETE FROM work_items; SET session_replication_role = DEFAULT',
+    );
+    assert.deepEqual(await progress.haveRows([ALL]), [false]);
   });
 });
 

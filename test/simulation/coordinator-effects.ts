@@ -67,6 +67,18 @@ export function performCoordinatorEffect(world: World, node: CoordinatorNode, ef
         failed: { kind: 'key-deleted', worker: effect.worker, outcome: 'failed' },
       });
     }
+    case 'read-progress': {
+      const hasRows = (slots: readonly number[]) => slots.some((slot) => (postgres.weights[slot] ?? 0) > 0);
+      return askPostgres(world, node, {
+        apply: () => ({
+          ticks: postgres.progress(),
+          asked: effect.asked.map(({ worker }) => worker),
+          idle: effect.asked.filter(({ slots }) => !hasRows(slots)).map(({ worker }) => worker),
+        }),
+        answer: (progress) => ({ kind: 'progress-read', progress }),
+        failed: { kind: 'progress-read', progress: null },
+      });
+    }
     case 'count-table':
       return askPostgres(world, node, {
         apply: () => postgres.count(),

@@ -200,6 +200,15 @@ export class FakePostgres {
     return this.slots.flatMap((row, slot) => (isMine(row, holder) ? [slot] : []));
   }
 
+  progress(): { readonly worker: string; readonly tick: number }[] {
+    const ticks = new Map<string, number>();
+    for (const { worker, lastTick } of this.slots) {
+      if (worker === null || lastTick > this.second + AHEAD_TICKS) continue;
+      ticks.set(worker, Math.max(lastTick, ticks.get(worker) ?? 0));
+    }
+    return [...ticks].map(([worker, tick]) => ({ worker, tick }));
+  }
+
   newest(): Order | null {
     let newest: Order | null = null;
     for (const row of this.slots) if (newest === null || compareOrder(row, newest) > 0) newest = row;

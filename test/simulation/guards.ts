@@ -44,11 +44,10 @@ export const GUARDS: readonly Guard[] = [
     rule: 'nobody is put out for not ticking while nobody ticks',
     harm: /put worker-\d+ out needlessly \(not-ticking\)/,
     edits: [
-      { file: 'services/coordinator/membership-sweep.ts', from: '  noteStandstill(members, nowMs);\n', to: '' },
       {
         file: 'services/coordinator/membership-sweep.ts',
-        from: "return doOthersTick ? 'not-ticking' : null;",
-        to: "return 'not-ticking';",
+        from: 'isStandstill(members, nowMs) ? nowMs : state.standstillAtMs;',
+        to: 'state.standstillAtMs;',
       },
     ],
   },

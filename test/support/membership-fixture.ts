@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import type { MembershipState, MembershipStep } from '../../services/coordinator/member.ts';
 import { receiveHeartbeat, receiveKey, receiveProbe, startMembership } from '../../services/coordinator/membership.ts';
+import { receiveProgress, standingWorkers } from '../../services/coordinator/membership-progress.ts';
 import { sweepMembers } from '../../services/coordinator/membership-sweep.ts';
 import type { CoordinatorEffect, ProbeAnswer } from '../../services/coordinator/protocol.ts';
 import { LEASE_TTL_MS, makeEntry, makeLiveness } from './machine-fixtures.ts';
@@ -45,6 +46,23 @@ export class Members {
       { kind: 'report', report: { kind: 'member-suspected', worker: id, evidence: 'lease-expired' } },
       { kind: 'read-key', worker: id },
     ]);
+  }
+
+  /** The fence as the leader reads it. `asked`: of whom it is asked whether they have rows; all have but the idle. */
+  readFence(
+    nowMs: number,
+    ticks: Readonly<Record<string, number>>,
+    { asked = standingWorkers(this.state, nowMs), idle = [] as readonly string[] } = {},
+  ): MembershipStep {
+    this.nowMs = nowMs;
+    const list = Object.entries(ticks).map(([worker, tick]) => ({ worker, tick }));
+    return this.take(
+      receiveProgress(
+        this.state,
+        { ticks: list, asked, idle: idle.filter((id) => asked.includes(id)) },
+        { startedMs: nowMs, nowMs },
+      ),
+    );
   }
 
   readKey(id: string, outcome: Parameters<typeof receiveKey>[2], nowMs: number): MembershipStep {

@@ -265,6 +265,34 @@ describe('coordinator: a term', () => {
     assert.ok(probesIn(machine, 4_025) >= 7);
   });
 
+  it('reads the fence’s progress once a second, and asks for the rows of those whose newest tick stands still', () => {
+    const machine = settled();
+    const reads: { readonly atMs: number; readonly asked: readonly unknown[] }[] = [];
+    for (let nowMs = 500; nowMs < 5_000; nowMs += 50) {
+      const events: CoordinatorEvent[] = [
+        { kind: 'leader-written', sentMs: nowMs, outcome: { kind: 'won', revision: nowMs } },
+        ...['a', 'b'].map((id) => ({ kind: 'worker-heard', value: makeLiveness(id, { tick: nowMs }) }) as const),
+      ];
+      // The second answer is late: meanwhile nothing is asked.
+      const isAnswered = nowMs < 2_000 || nowMs > 3_500;
+      if (isAnswered && reads.length > 0) {
+        const progress = { ticks: [{ worker: 'b', tick: nowMs }], asked: [], idle: [] };
+        events.push({ kind: 'progress-read', progress });
+      }
+      for (const event of events) {
+        machine.at(nowMs, event);
+        for (const { asked } of machine.all('read-progress')) reads.push({ atMs: nowMs, asked });
+      }
+    }
+    const ofA = { worker: 'a', slots: [0, 1, 2, 3] };
+    assert.deepEqual(reads, [
+      { atMs: 1_050, asked: [] },
+      { atMs: 2_050, asked: [] },
+      { atMs: 3_550, asked: [ofA] },
+      { atMs: 4_550, asked: [ofA] },
+    ]);
+  });
+
   it('DESIGN §6: the server’s word of a lost connection: probes that worker at once; a standby, its leader', () => {
     const leading = settled();
     leading.at(100, { kind: 'connection-closed', client: 'b' });
