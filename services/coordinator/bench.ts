@@ -22,17 +22,21 @@ export interface Bench {
   readonly probeAtMs: number;
 }
 
-/** Of a worker that was readmitted after it had not ticked. */
+/** Of a worker that was readmitted after it had not ticked. It ends when the fence shows that the worker ticks. */
 export interface Probation {
   readonly pauseMs: number;
   readonly untilMs: number;
+  /** How often its newest tick in the fence has moved since. */
+  readonly moves: number;
 }
 
 const FIRST_PAUSE_MS = 10_000;
 const LONGEST_PAUSE_MS = 300_000;
 const PAUSE_GROWTH = 2;
-/** A worker that has ticked for so long, or for as long as its last pause, is as good as any other. */
+/** A worker that was not evicted for so long, or for as long as its last pause, is as good as any other. */
 const PROBATION_MS = 60_000;
+/** A first move may only be slots that it gained and another ticked. */
+const MOVES_OF_PROOF = 3;
 /** Longer than the longest pause: nobody comes back by being forgotten. */
 const KEPT_MS = 600_000;
 
@@ -53,7 +57,13 @@ export function makeBench(
 
 export function probationAfter({ evidence, pauseMs }: Bench, nowMs: number): Probation | null {
   if (evidence !== 'not-ticking') return null;
-  return { pauseMs, untilMs: nowMs + Math.max(PROBATION_MS, pauseMs) };
+  return { pauseMs, untilMs: nowMs + Math.max(PROBATION_MS, pauseMs), moves: 0 };
+}
+
+/** Its tick in the fence moved. @returns null: it has proven that it ticks, which nobody can forge. */
+export function proveTicking(probation: Probation | null): Probation | null {
+  if (probation === null || probation.moves + 1 >= MOVES_OF_PROOF) return null;
+  return { ...probation, moves: probation.moves + 1 };
 }
 
 /** Any other tick is movement, also a lower one: the database's clock may have been set back. */

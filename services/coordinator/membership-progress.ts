@@ -1,3 +1,4 @@
+import { proveTicking } from './bench.ts';
 import { type Member, type MembershipState, type MembershipStep, nothing } from './member.ts';
 import type { FenceProgress } from './protocol.ts';
 
@@ -78,6 +79,7 @@ function noteTick(member: Member, tick: number | null, nowMs: number): void {
   if (tick !== null && tick !== member.fenceTick) {
     member.fenceMovedAtMs = nowMs;
     member.isIdle = false;
+    if (member.fenceTick !== null) member.probation = proveTicking(member.probation);
     judgeAnew(member, nowMs);
     const { suspicion } = member;
     // Once the deletion is under way its outcome decides.

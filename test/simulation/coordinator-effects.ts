@@ -141,6 +141,7 @@ function noteReport(world: World, node: CoordinatorNode, report: CoordinatorRepo
 }
 
 interface Call<Result> {
+  readonly isWrite?: boolean;
   readonly apply: () => Result;
   readonly answer: (result: Result) => CoordinatorEvent | null;
   readonly failed: CoordinatorEvent | null;
@@ -201,6 +202,7 @@ function takeOffice(
     apply: () => nats.ring.newest,
     answer: (found) => {
       askPostgres(world, node, {
+        isWrite: true,
         apply: () => {
           const order = postgres.newest();
           const { lastEpoch } = postgres;

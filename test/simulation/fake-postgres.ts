@@ -41,6 +41,8 @@ export class FakePostgres {
   /** Everything ever done to the slots, for the checkers: they do not trust the fence's own columns. */
   readonly records: FenceRecord[] = [];
   isDown = false;
+  /** It answers reads and refuses writes, as a standby or with its disk full. */
+  isReadOnly = false;
   /** Slots of which an application has locked one row. */
   readonly lockedSlots = new Set<number>();
   /** Slots of which one row cannot be written. */

@@ -58,6 +58,17 @@ export const OUTAGES: readonly Fault[] = [
     },
   },
   {
+    // The leader can read that nobody ticks.
+    name: 'Postgres takes no writes',
+    longestMs: 12_000,
+    begin(world) {
+      world.postgres.isReadOnly = true;
+      return () => {
+        world.postgres.isReadOnly = false;
+      };
+    },
+  },
+  {
     name: 'half of the workers killed at once',
     longestMs: 0,
     begin(world) {

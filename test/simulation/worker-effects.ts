@@ -60,6 +60,7 @@ export function performWorkerEffect(world: World, node: WorkerNode, effect: Work
       });
     case 'claim':
       return askPostgres(world, node, {
+        isWrite: true,
         apply: () => postgres.claim({ ...holder, order: effect.order, slots: effect.slots }),
         answer: (result) => ({ kind: 'claimed', order: effect.order, result }),
         failed: { kind: 'claim-failed', order: effect.order, reason: 'unreachable' },
@@ -69,6 +70,7 @@ export function performWorkerEffect(world: World, node: WorkerNode, effect: Work
       const { tick, slots } = effect;
       const isLast = effect.isLast ?? lane === 'gained';
       return askPostgres(world, node, {
+        isWrite: true,
         apply: () => postgres.tick({ ...holder, ...asked, isLast, withBefore: lane === 'gained' }),
         answer: (result) => ({ kind: 'ticked', lane, tick, slots, isLast, result }),
         failed: { kind: 'tick-failed', lane, tick, slots, reason: 'unreachable' },
@@ -76,6 +78,7 @@ export function performWorkerEffect(world: World, node: WorkerNode, effect: Work
     }
     case 'rebase':
       return askPostgres(world, node, {
+        isWrite: true,
         apply: () => postgres.rebase({ ...holder, slots: effect.slots }),
         answer: (slots) => ({ kind: 'rebased', slots }),
         failed: null,
@@ -107,6 +110,7 @@ function askPostgres<Result>(
   world: World,
   node: WorkerNode,
   call: {
+    readonly isWrite?: boolean;
     readonly apply: () => Result;
     readonly answer: (result: Result) => WorkerEvent;
     readonly failed: WorkerEvent | null;

@@ -196,14 +196,17 @@ export class World {
       readonly server: 'nats' | 'postgres';
       /** The stream or bucket asked, if one is. */
       readonly stream?: StreamName;
+      /** @default false */
+      readonly isWrite?: boolean;
       readonly apply: () => Result;
       readonly answer: (result: Result) => Event | null;
       readonly failed: Event | null;
     },
   ): void {
     const hasLeader = () => call.stream === undefined || !this.nats.leaderless.has(call.stream);
+    const isServed = () => !this.postgres.isDown && !(this.postgres.isReadOnly && call.isWrite === true);
     const isReachable = () =>
-      call.server === 'nats' ? this.reachesNats(node) && hasLeader() : !this.postgres.isDown && !node.isPostgresCut;
+      call.server === 'nats' ? this.reachesNats(node) && hasLeader() : isServed() && !node.isPostgresCut;
     const giveUp = () => this.timeline.after(RPC_TIMEOUT_MS, () => deliver(call.failed));
     const deliver = (event: Event | null) => {
       if (event !== null) node.deliver(event);

@@ -97,6 +97,21 @@ describe('membership: the return of an evicted worker', () => {
     assert.equal(returnsAt(members, 62_000, 62_000), 62_000);
   });
 
+  it('one that the fence has seen ticking since is readmitted at once again; slots that it only gained prove nothing', () => {
+    for (const [ticks, backMs] of [
+      [[], 16_500],
+      [[5], 16_500],
+      [[5, 6, 7], 16_500],
+      [[5, 6, 7, 8], 6_500],
+    ] as const) {
+      const members = evicted('not-ticking', 'b');
+      returnsAt(members, 1_500, 1_500);
+      ticks.forEach((tick, second) => void members.readFence(2_000 + 1_000 * second, { a: tick, b: tick }));
+      evict(members, 'not-ticking', 6_500);
+      assert.equal(returnsAt(members, 6_500, 20_000), backMs, `${ticks}`);
+    }
+  });
+
   it('DESIGN §3: where no other worker lives it waits for no pause, and for no answer where only its lease ended', () => {
     const lone = evicted('lease-expired');
     assert.deepEqual(lone.hear('a', 1_500, 101).changes, JOINED);
