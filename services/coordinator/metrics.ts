@@ -100,7 +100,7 @@ export function makeCoordinatorMetrics(registry: Registry) {
     }),
     missedTicks: new Counter({
       name: `${PREFIX}missed_ticks_total`,
-      help: 'Seconds without a tick, times the rows concerned, of rows that lost their worker, by first cause',
+      help: 'Seconds without a tick, times the rows concerned, by first cause; none: of rows that kept their worker',
       labelNames: ['cause'] as const,
       registers,
     }),

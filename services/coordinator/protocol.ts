@@ -264,4 +264,6 @@ export type CoordinatorReport =
   | { readonly kind: 'epoch-raised'; readonly from: number; readonly to: number }
   | { readonly kind: 'fence-forged'; readonly slots: number }
   | { readonly kind: 'applied-rejected'; readonly applied: RingApplied }
+  /** Of no recovery under way. In row-seconds. */
+  | { readonly kind: 'ticks-missed'; readonly worker: string; readonly missed: number }
   | { readonly kind: 'recovered'; readonly recovery: Recovery };

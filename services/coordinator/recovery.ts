@@ -171,15 +171,29 @@ export function noteAcknowledgement(state: RecoveryState, order: Order, nowMs: n
 /**
  * A worker that has claimed at (epoch, version) has claimed all that earlier snapshots of this term gave it, too: of
  * several that wait for it, it may have applied only the newest. The figures count for the newest of them.
+ *
+ * A report of missed ticks alone (no slots) completes nothing. If no disruption under way fits, its ticks are reported by
+ * themselves: of rows that stayed with their worker, or of a takeover that was summed up without it.
  */
-export function receiveApplied(state: RecoveryState, applied: RingApplied, nowMs: number): RecoveryState {
+export function receiveApplied(state: RecoveryState, applied: RingApplied, nowMs: number): RecoveryStep {
+  const isOnlyMissed = applied.slots === 0;
   const covers = ({ snapshot, awaited }: Disruption) =>
     snapshot.epoch === applied.epoch && snapshot.version <= applied.version && awaited.has(applied.worker);
   const newest = state.disruptions.findLast(covers);
-  if (newest === undefined) return state;
-  return mapDisruptions(state, (disruption) =>
-    covers(disruption) ? takeWord(disruption, applied, { hasFigures: disruption === newest, nowMs }) : disruption,
-  );
+  if (newest === undefined) {
+    const { worker, missed } = applied;
+    if (missed === 0) return { state, effects: [] };
+    return { state, effects: [{ kind: 'report', report: { kind: 'ticks-missed', worker, missed } }] };
+  }
+  const changed = mapDisruptions(state, (disruption) => {
+    if (isOnlyMissed) {
+      return disruption === newest ? { ...disruption, missed: disruption.missed + applied.missed } : disruption;
+    }
+    return covers(disruption)
+      ? takeWord(disruption, applied, { hasFigures: disruption === newest, nowMs })
+      : disruption;
+  });
+  return { state: changed, effects: [] };
 }
 
 /** Sums up what is over, or overdue. */

@@ -7,6 +7,8 @@ import { countDesiredWorkers, type ScalingRule } from './desired-workers.ts';
 import type { CoordinatorMetrics } from './metrics.ts';
 import type { CoordinatorReport } from './protocol.ts';
 
+/** The cause of missed ticks of rows that stayed with their worker, or whose recovery was summed up before. */
+const NO_RECOVERY = 'none';
 /** A log line stays short; the record on `ring.recovery` names them all. */
 const NAMED_MOST = 20;
 
@@ -109,6 +111,9 @@ export function makeCoordinatorReports(options: {
         const { worker, epoch, version } = report.applied;
         return log.warn({ peer: worker, epoch, version }, 'report of an unpublished snapshot rejected');
       }
+      case 'ticks-missed':
+        metrics.missedTicks.inc({ cause: NO_RECOVERY }, report.missed);
+        return log.warn({ peer: report.worker, missed: report.missed }, 'ticks missed outside a recovery');
       case 'recovered':
         return reportRecovery(log, metrics, report.recovery);
       default:

@@ -4,6 +4,8 @@
  * with the shortest round trip of the last few: its error is at most half of that round trip.
  */
 export interface ClockSample {
+  /** The same against the host's clock that counts suspensions; missing: not known. */
+  readonly hostOffsetMs?: number;
   /** Database epoch ms minus monotonic ms. */
   readonly offsetMs: number;
   readonly roundTripMs: number;
@@ -22,17 +24,38 @@ const STEP_TOLERANCE_MS = 50;
 
 export function addSample(
   clock: DatabaseClock,
-  probe: { readonly serverMs: number; readonly sentMs: number; readonly receivedMs: number },
+  probe: {
+    readonly serverMs: number;
+    readonly sentMs: number;
+    readonly receivedMs: number;
+    /** By the host's clock that counts suspensions, when the answer was there. */
+    readonly hostMs?: number;
+  },
 ): DatabaseClock {
+  const roundTripMs = probe.receivedMs - probe.sentMs;
   const sample: ClockSample = {
     offsetMs: probe.serverMs - (probe.sentMs + probe.receivedMs) / 2,
-    roundTripMs: probe.receivedMs - probe.sentMs,
+    roundTripMs,
+    ...(probe.hostMs === undefined ? {} : { hostOffsetMs: probe.serverMs - (probe.hostMs - roundTripMs / 2) }),
   };
   const best = bestSample(clock);
   if (best === null) return { samples: [sample] };
   const explainedMs = (sample.roundTripMs + best.roundTripMs) / 2 + STEP_TOLERANCE_MS;
   const isStep = Math.abs(sample.offsetMs - best.offsetMs) > explainedMs;
   return { samples: isStep ? [sample] : [...clock.samples, sample].slice(-SAMPLES_KEPT) };
+}
+
+/**
+ * By how many whole seconds was the database's clock set forward between two states of it? Null: it was not. After a pause of this
+ * machine the clock also shows more than its estimate, but no more than the host's clock that counted the pause.
+ */
+export function stepBetween(before: DatabaseClock, after: DatabaseClock): number | null {
+  const [old, now] = [bestSample(before), bestSample(after)];
+  if (old === null || now === null || after.samples.length > 1) return null;
+  const isPauseKnown = old.hostOffsetMs !== undefined && now.hostOffsetMs !== undefined;
+  const stepMs = isPauseKnown ? now.hostOffsetMs - old.hostOffsetMs : now.offsetMs - old.offsetMs;
+  const seconds = Math.round(stepMs / 1000);
+  return seconds > 0 ? seconds : null;
 }
 
 export function isMeasured(clock: DatabaseClock): boolean {

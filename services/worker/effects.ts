@@ -10,6 +10,7 @@ import type { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
 import { describeFailure } from '../../shared/postgres/failure.ts';
 import { CLAIM_LANE, type Fence, type SlotHolder, TICK_LANE } from '../../shared/postgres/fence.ts';
 import type { ClockComparison } from './clock-skew.ts';
+import { hostUptimeMs } from './pause-watch.ts';
 import type { WorkerConfig, WorkerEffect, WorkerEvent, WorkerReport } from './protocol.ts';
 
 /** The outside that a worker's effects act on. */
@@ -114,7 +115,7 @@ async function measureClock({ fence, compareClocks }: WorkerOutside): Promise<Wo
     const { serverMs } = await fence.measureClock();
     const receivedMs = performance.now();
     compareClocks({ serverMs, wallMs: Date.now(), roundTripMs: receivedMs - sentMs });
-    return { kind: 'clock-measured', serverMs, sentMs, receivedMs };
+    return { kind: 'clock-measured', serverMs, sentMs, receivedMs, hostMs: hostUptimeMs() };
   } catch (error) {
     return { kind: 'clock-failed', reason: describeFailure(error) };
   }
@@ -184,8 +185,9 @@ async function tick(
   // They belong to no round that could try them again.
   const isLast = effect.isLast ?? isGained;
   const connection = isGained ? CLAIM_LANE : TICK_LANE;
+  const withBefore = isGained || lane === 'held' || effect.withBefore === true;
   try {
-    const result = await fence.tick({ ...holderOf(config), ...asked, isLast, lane: connection, withBefore: isGained });
+    const result = await fence.tick({ ...holderOf(config), ...asked, isLast, lane: connection, withBefore });
     return { kind: 'ticked', lane, tick: effect.tick, slots, ...(isLast && { isLast }), result };
   } catch (error) {
     return { kind: 'tick-failed', lane, tick: effect.tick, slots, reason: describeFailure(await explain(error)) };

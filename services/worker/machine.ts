@@ -1,8 +1,9 @@
 import { assertNever, earliest, type Step } from '../../shared/machine/machine.ts';
 import type { Unready } from '../../shared/machine/trouble.ts';
 import type { Liveness } from '../../shared/nats/liveness.ts';
+import type { ClaimedSlot } from '../../shared/postgres/fence.ts';
 import { compareOrder, type Order, type Snapshot } from '../../shared/ring/snapshot.ts';
-import { addSample, type DatabaseClock, isMeasured, UNMEASURED } from './database-clock.ts';
+import { addSample, type DatabaseClock, isMeasured, stepBetween, UNMEASURED } from './database-clock.ts';
 import { advanceDeparture, type Departure, departureWakeAtMs, finishOwnedRead, startDeparture } from './departure.ts';
 import {
   advanceHeartbeat,
@@ -14,6 +15,19 @@ import {
   NOT_REGISTERED,
   withdraw,
 } from './heartbeat.ts';
+import {
+  addMissed,
+  type ClockStep,
+  countMissed,
+  keepOnly,
+  type Missed,
+  NONE_MISSED,
+  noteLeft,
+  noteStep,
+  noteTaken,
+  settle,
+  type Uncounted,
+} from './missed-ticks.ts';
 import type { WorkerConfig, WorkerEffect, WorkerEvent, WorkerReport } from './protocol.ts';
 import { judgeWorker, NOT_READY_YET, type Readiness, readinessWakeAtMs, watchServers } from './readiness.ts';
 import {
@@ -49,7 +63,7 @@ import {
   sliceWakeAtMs,
   within,
 } from './slice.ts';
-import { beginTakeover, describeTakeover, isFirstTick, type Takeover } from './takeover.ts';
+import { beginTakeover, describeMissed, describeTakeover, isFirstTick, type Takeover } from './takeover.ts';
 import {
   advanceVetting,
   forgetEpoch,
@@ -78,6 +92,12 @@ export interface WorkerState {
   readonly clockRead: Polled;
   /** When the newest measurement of the database's clock was begun, ms; -Infinity: none was. */
   readonly measuredMs: number;
+  /** Since when the clock's samples may be wrong, as after a pause: no tick begins before a later measurement. Null: they hold. */
+  readonly doubtedSinceMs: number | null;
+  /** The wake-up last asked for, ms; null: none. */
+  readonly askedWakeMs: number | null;
+  /** The database's clock was set forward. Oldest first. */
+  readonly clockSteps: readonly ClockStep[];
   readonly newestRead: Polled;
   readonly hasReadNewest: boolean;
   /** Every snapshot passes through it before the slice sees it. */
@@ -85,6 +105,12 @@ export interface WorkerState {
   readonly slice: SliceState;
   /** The last snapshot's, while its first tick is under way. */
   readonly takeover: Takeover | null;
+  /** Slots taken over that were behind, and have not been ticked since. */
+  readonly uncounted: Uncounted;
+  /** Missed ticks counted in the round under way. */
+  readonly missed: Missed;
+  /** Missed ticks that the leader has not been told of, in row-seconds. */
+  readonly untoldMissed: number;
   readonly round: RoundState;
   readonly heartbeat: HeartbeatState;
   /** It has been asked to have no slots, and lives on. */
@@ -112,6 +138,8 @@ const CLOCK_EVERY_MS = 5_000;
 const CLOCK_RETRY_MS = 250;
 /** A measurement older than this is repeated when the fence contradicts it. */
 const CLOCK_DOUBTED_AFTER_MS = 100;
+/** A step that comes so much later than asked shows that the process or its machine stood still. */
+const LATE_STEP_MS = 1_000;
 const NEWEST_EVERY_MS = 5_000;
 const NEWEST_RETRY_MS = 250;
 
@@ -123,11 +151,17 @@ export function startWorker(config: WorkerConfig): WorkerState {
     clock: UNMEASURED,
     clockRead: AT_ONCE,
     measuredMs: Number.NEGATIVE_INFINITY,
+    doubtedSinceMs: null,
+    askedWakeMs: null,
+    clockSteps: [],
     newestRead: AT_ONCE,
     hasReadNewest: false,
     vetting: NO_VETTING,
     slice: NO_SLICE,
     takeover: null,
+    uncounted: new Map(),
+    missed: NONE_MISSED,
+    untoldMissed: 0,
     round: NO_ROUND,
     heartbeat: NOT_REGISTERED,
     isDrained: false,
@@ -138,14 +172,18 @@ export function startWorker(config: WorkerConfig): WorkerState {
 
 export function stepWorker(state: WorkerState, event: WorkerEvent, nowMs: number): WorkerStep {
   if (state.stage === 'stopped') return { state, effects: [], wakeAtMs: null };
-  const handled = handle(state, event, nowMs);
+  const isLate = state.askedWakeMs !== null && nowMs - state.askedWakeMs > LATE_STEP_MS;
+  // A late step does not renew a doubt: else a process that is always late would never tick.
+  const awake = isLate && state.doubtedSinceMs === null ? distrustClock(state, nowMs) : state;
+  const handled = handle(awake, event, nowMs);
   const advanced = advance(handled.state, nowMs);
   const effects = [...handled.effects, ...advanced.effects];
   const { lastTick } = advanced.state.round;
   const watched = watchServers(state.readiness, { event, effects, lastTick }, nowMs);
   const next = { ...advanced.state, readiness: watched.state };
+  const askedWakeMs = wakeAtMs(next);
   const reports = watched.reports.map((report): WorkerEffect => ({ kind: 'report', report }));
-  return { state: next, effects: [...effects, ...reports], wakeAtMs: wakeAtMs(next) };
+  return { state: { ...next, askedWakeMs }, effects: [...effects, ...reports], wakeAtMs: askedWakeMs };
 }
 
 /** Why readiness probes are refused; null: the worker is ready. */
@@ -179,6 +217,8 @@ function handle(state: WorkerState, event: WorkerEvent, nowMs: number): Change {
   switch (event.kind) {
     case 'wake':
       return only(state);
+    case 'pause-noticed':
+      return only(distrustClock(state, nowMs));
     case 'identity-checked':
       return finishIdentityCheck(state, event, nowMs);
     case 'clock-measured':
@@ -254,6 +294,9 @@ function advance(state: WorkerState, nowMs: number): Change {
   const round = advanceRound(next.round, roundContext(next, nowMs));
   next = { ...next, slice: slice.state, round: round.state };
   effects.push(...slice.effects, ...round.effects);
+  const told = tellMissed(next);
+  next = told.state;
+  effects.push(...told.effects);
   if (isWarm(next) || next.departure !== null) {
     const { heartbeatMs } = next.config;
     const heartbeat = advanceHeartbeat(next.heartbeat, livenessOf(next), { nowMs, heartbeatMs });
@@ -279,7 +322,7 @@ function wakeAtMs(state: WorkerState): number | null {
     pollAtMs(state.newestRead),
     state.vetting.retryAtMs,
     sliceWakeAtMs(state.slice),
-    roundWakeAtMs(state.round, { clock: state.clock, phaseMs: state.config.phaseMs }),
+    roundWakeAtMs(state.round, { clock: trustedClock(state), phaseMs: state.config.phaseMs }),
     isWarm(state) || state.departure !== null ? heartbeatWakeAtMs(state.heartbeat) : null,
     departureWakeAtMs(state.departure, state.config.graceMs),
     ...readinessWakeAtMs(state.readiness),
@@ -380,20 +423,13 @@ function receiveClaim(
   if (isSuperseded === true) return giveWay(state);
   if (lastEpoch !== undefined) return dropUnissued(state, event.order, lastEpoch, nowMs);
   const step = finishClaim(state.slice, event, state.config.id, nowMs);
-  const due = dueTick({ clock: state.clock, phaseMs: state.config.phaseMs, nowMs });
+  const due = dueTick({ clock: trustedClock(state), phaseMs: state.config.phaseMs, nowMs });
   const isBehind = due !== null && claimed.some(({ lastTick }) => lastTick > due + STEP_BACK_TICKS);
   const applied = applySlice(isBehind ? doubtClock(state, nowMs) : state, step, claimed, nowMs);
   // Claimed again after a dispute: nobody ticked these meanwhile.
-  const again =
-    step.applied === null
-      ? tickBehind(
-          applied.state,
-          claimed.map(({ slot }) => slot),
-          claimed,
-          nowMs,
-        )
-      : [];
-  const change = { state: applied.state, effects: [...again, ...applied.effects] };
+  const slots = claimed.map(({ slot }) => slot);
+  const again = step.applied === null ? tickBehind(applied.state, slots, claimed, nowMs) : only(applied.state);
+  const change = { state: again.state, effects: [...again.effects, ...applied.effects] };
   // What was refused and is not mine any more went to another by the snapshot that waited: as it should be.
   const refused = within(event.result.refused, applied.state.slice.slots);
   if (refused.length === 0) return tellTakeover(change, null, nowMs);
@@ -414,15 +450,21 @@ function receiveTick(
     const isGained = event.lane === 'gained';
     const round = failTick(state.round, event, roundContext(state, nowMs));
     const takeover = isGained ? null : state.takeover;
-    return reported({ ...state, round, takeover }, { kind: 'failed', what: 'tick', reason: event.reason });
+    const failed = reportMissed({ ...state, round, takeover });
+    const report: WorkerReport = { kind: 'failed', what: 'tick', reason: event.reason };
+    return { state: failed.state, effects: [...failed.effects, { kind: 'report', report }] };
   }
   if (event.result.isSuperseded) return giveWay(state);
   if (event.result.isEarly) return refuseEarlyTick(state, event);
-  const doubted = event.result.ahead.length > 0 ? doubtClock(state, nowMs) : state;
+  const counted = noteMissed(state, event);
+  const doubted = event.result.ahead.length > 0 ? doubtClock(counted, nowMs) : counted;
   const fenced = event.result.lost.length > 0 ? loseSlots(state.slice, event.result.lost) : null;
   const next = fenced === null ? doubted : { ...doubted, slice: fenced.state };
   const rounded = takeRound(next, finishTick(next.round, event, event.lane, roundContext(next, nowMs)));
-  const ticked = event.lane === 'gained' ? tellTakeover(rounded, event, nowMs) : rounded;
+  const isWhole = event.lane === 'gained' || event.lane === 'held' || rounded.state.round.round === null;
+  const missed = isWhole ? reportMissed(rounded.state) : only(rounded.state);
+  const told = { state: missed.state, effects: [...rounded.effects, ...missed.effects] };
+  const ticked = event.lane === 'gained' ? tellTakeover(told, event, nowMs) : told;
   if (fenced === null) return ticked;
   const effects = [...fenced.effects, ...ticked.effects];
   if (fenced.disputed.length > 0) {
@@ -446,17 +488,40 @@ function doubtClock(state: WorkerState, nowMs: number): WorkerState {
   return { ...state, clockRead: AT_ONCE };
 }
 
+/** What the clock's samples say may be wrong: nothing is ticked before it has been measured again. */
+function distrustClock(state: WorkerState, nowMs: number): WorkerState {
+  return { ...state, doubtedSinceMs: nowMs, clockRead: state.clockRead.isBusy ? state.clockRead : AT_ONCE };
+}
+
+function trustedClock({ clock, doubtedSinceMs }: WorkerState): DatabaseClock {
+  return doubtedSinceMs === null ? clock : UNMEASURED;
+}
+
 function finishMeasurement(
   state: WorkerState,
   event: Extract<WorkerEvent, { kind: 'clock-measured' }>,
   nowMs: number,
 ): WorkerState {
+  // Sent before the doubt: the machine may have been paused on the answer's way.
+  if (state.doubtedSinceMs !== null && event.sentMs < state.doubtedSinceMs) return { ...state, clockRead: AT_ONCE };
   const clock = addSample(state.clock, event);
+  const step = stepBetween(state.clock, clock);
+  const before = dueTick({ clock: state.clock, phaseMs: state.config.phaseMs, nowMs });
+  const clockSteps =
+    step === null || before === null ? state.clockSteps : noteStep(state.clockSteps, { tick: before, ticks: step });
   const due = dueTick({ clock, phaseMs: state.config.phaseMs, nowMs });
   // After a refused tick the rounds go on at once from the database's second, however little its clock stepped back: a worker
   // whose tick stands still looks as if it did nothing.
   const round = isMeasured(state.clock) || due === null ? state.round : stepBack(state.round, due);
-  return { ...state, clock, round, clockRead: pause(CLOCK_EVERY_MS, nowMs), measuredMs: event.sentMs };
+  return {
+    ...state,
+    clock,
+    clockSteps,
+    round,
+    doubtedSinceMs: null,
+    clockRead: pause(CLOCK_EVERY_MS, nowMs),
+    measuredMs: event.sentMs,
+  };
 }
 
 /** The database's clock shows less than this worker assumes, so no tick is begun before it is measured again. */
@@ -474,13 +539,9 @@ function refuseEarlyTick(state: WorkerState, event: Extract<WorkerEvent, { kind:
 }
 
 /** Takes over what the slice became; where a snapshot was applied, ticks what is behind and tells of it. */
-function applySlice(
-  state: WorkerState,
-  step: SliceStep,
-  claimed: readonly { readonly slot: number; readonly lastTick: number }[],
-  nowMs: number,
-): Change {
-  const next = { ...state, slice: step.state };
+function applySlice(state: WorkerState, step: SliceStep, claimed: readonly ClaimedSlot[], nowMs: number): Change {
+  const mine = mergeSlots(step.state.slots, step.state.lingering);
+  const next = { ...state, slice: step.state, uncounted: keepOnly(state.uncounted, mine) };
   if (step.applied === null) return { state: next, effects: step.effects };
   const { snapshot, gained, lost, tookMs } = step.applied;
   const rows = rowsOf(snapshot, state.config.id);
@@ -489,13 +550,13 @@ function applySlice(
     gained,
     claimed.map(({ slot }) => slot),
   );
-  const ticks = tickBehind(next, taken, claimed, nowMs);
-  const behind = ticks.flatMap(({ slots }) => slots);
-  const begun = gained.length > 0 ? beginTakeover(step.applied, state.slice.applied, { behind, nowMs }) : null;
+  const first = tickBehind(next, taken, claimed, nowMs);
+  const behind = first.effects.flatMap(({ slots }) => slots);
+  const begun = gained.length > 0 ? beginTakeover(step.applied, { behind, nowMs }) : null;
   return {
-    state: { ...next, takeover: begun ?? next.takeover, round: forgetList(next.round) },
+    state: { ...first.state, takeover: begun ?? next.takeover, round: forgetList(next.round) },
     effects: [
-      ...ticks,
+      ...first.effects,
       ...step.effects,
       {
         kind: 'report',
@@ -512,14 +573,47 @@ function applySlice(
 function tickBehind(
   state: WorkerState,
   taken: readonly number[],
-  claimed: readonly { readonly slot: number; readonly lastTick: number }[],
+  claimed: readonly ClaimedSlot[],
   nowMs: number,
-): Extract<WorkerEffect, { kind: 'tick' }>[] {
-  const tick = dueTick({ clock: state.clock, phaseMs: state.config.phaseMs, nowMs });
-  if (tick === null) return [];
+): { readonly state: WorkerState; readonly effects: readonly Extract<WorkerEffect, { kind: 'tick' }>[] } {
+  const tick = dueTick({ clock: trustedClock(state), phaseMs: state.config.phaseMs, nowMs });
   const lastTicks = new Map(claimed.map(({ slot, lastTick }) => [slot, lastTick]));
-  const behind = taken.filter((slot) => (lastTicks.get(slot) ?? 0) < tick);
-  return behind.length === 0 ? [] : [{ kind: 'tick', lane: 'gained', tick, slots: behind }];
+  const behind = tick === null ? taken : taken.filter((slot) => (lastTicks.get(slot) ?? 0) < tick);
+  const noted = { ...state, uncounted: noteTaken(state.uncounted, behind, claimed) };
+  if (tick === null || behind.length === 0) return { state: noted, effects: [] };
+  return { state: noted, effects: [{ kind: 'tick', lane: 'gained', tick, slots: behind }] };
+}
+
+/** Counts what the slots that a tick stamped had missed before it; those that it left unstamped are counted later. */
+function noteMissed(state: WorkerState, event: Extract<WorkerEvent, { kind: 'ticked' }>): WorkerState {
+  const { before = [], held, undecided } = event.result;
+  const { clockSteps: steps, round } = state;
+  const found = countMissed(before, {
+    tick: event.tick,
+    uncounted: state.uncounted,
+    ownTick: round.lastTick,
+    steps,
+  });
+  const left = event.isLast === true ? [] : [...held, ...undecided];
+  const isAfterGap = round.round?.withBefore === true && round.round.tick === event.tick;
+  const noted = isAfterGap ? noteLeft(state.uncounted, left, round.lastTick) : state.uncounted;
+  const uncounted = settle(noted, left.length === 0 ? event.slots : event.slots.filter((slot) => !left.includes(slot)));
+  return { ...state, missed: addMissed(state.missed, found), uncounted };
+}
+
+function reportMissed(state: WorkerState): Change {
+  const { missed } = state;
+  if (missed.missed === 0) return only(state);
+  const counted = { ...state, missed: NONE_MISSED, untoldMissed: state.untoldMissed + missed.missed };
+  return reported(counted, { kind: 'ticks-missed', ...missed });
+}
+
+/** Tells the leader of missed ticks that belong to no takeover under way. */
+function tellMissed(state: WorkerState): Change {
+  const { applied } = state.slice;
+  if (state.untoldMissed === 0 || state.takeover !== null || applied === null) return only(state);
+  const told = describeMissed(applied, state.config.id, state.untoldMissed);
+  return { state: { ...state, untoldMissed: 0 }, effects: [{ kind: 'tell-applied', applied: told }] };
 }
 
 /** The key says so at once. What is its own it ticks on, until a snapshot, and then the fence, names others for it. */
@@ -539,13 +633,12 @@ function tellTakeover(change: Change, ticked: Extract<WorkerEvent, { kind: 'tick
   // Another has some of mine already: a newer snapshot's takeover will tell of it.
   if (ticked !== null && within(ticked.result.lost, state.slice.slots).length > 0)
     return { state, effects: change.effects };
-  const applied = describeTakeover(takeover, config.id, ticked === null ? null : { ...ticked, nowMs });
-  const effects: WorkerEffect[] = [...change.effects, { kind: 'tell-applied', applied }];
-  if (applied.missed > 0) {
-    const report: WorkerReport = { kind: 'takeover-missed', ring: applied.version, missed: applied.missed };
-    effects.push({ kind: 'report', report });
-  }
-  return { state, effects };
+  const first = ticked === null ? null : { ...ticked, nowMs };
+  const applied = describeTakeover(takeover, config.id, first, state.untoldMissed);
+  return {
+    state: { ...state, untoldMissed: 0 },
+    effects: [...change.effects, { kind: 'tell-applied', applied }],
+  };
 }
 
 function leave(state: WorkerState, nowMs: number): Change {
@@ -562,13 +655,14 @@ function vettingContext({ slice }: WorkerState, nowMs: number) {
 function roundContext(state: WorkerState, nowMs: number): RoundContext {
   const { slice, config } = state;
   return {
-    clock: state.clock,
+    clock: trustedClock(state),
     phaseMs: config.phaseMs,
     chunkRows: config.chunkRows,
     slots: slice.slots,
     lingering: slice.lingering,
     expectedRows: slice.applied === null ? 0 : rowsOf(slice.applied, config.id),
     ring: slice.applied?.version ?? 0,
+    hasUncounted: state.uncounted.size > 0,
     measuredMs: state.measuredMs,
     nowMs,
   };

@@ -29,7 +29,7 @@ export function makeWorkerMetrics(registry: Registry) {
     }),
     missedTicks: new Counter({
       name: `${PREFIX}missed_ticks_total`,
-      help: 'Seconds without a tick, times the rows concerned; of slots gained, as far as certain',
+      help: 'Seconds without a tick, times the rows concerned, by whoever owned them; counted by the tick that ends the gap',
       registers,
     }),
     lostSlots: new Counter({

@@ -47,13 +47,22 @@ export type Ids = Pick<readonly string[], 'length' | 'slice'>;
 
 export type WorkerEvent =
   | { readonly kind: 'wake' }
+  /** The monotonic clock did not count some time, or may not have: the machine was paused, or a clock was set. */
+  | { readonly kind: 'pause-noticed' }
   /** Reason: why NATS could not say; left out where it did. */
   | {
       readonly kind: 'identity-checked';
       readonly outcome: 'free' | 'held' | 'unclear';
       readonly reason?: string;
     }
-  | { readonly kind: 'clock-measured'; readonly serverMs: number; readonly sentMs: number; readonly receivedMs: number }
+  | {
+      readonly kind: 'clock-measured';
+      readonly serverMs: number;
+      readonly sentMs: number;
+      readonly receivedMs: number;
+      /** By a clock of the host that counts suspensions, and that nobody sets; it tells a pause from a step of the database's clock. */
+      readonly hostMs?: number;
+    }
   | { readonly kind: 'clock-failed'; readonly reason?: string }
   | { readonly kind: 'renewed' }
   | { readonly kind: 'renewal-failed'; readonly reason?: string }
@@ -114,6 +123,8 @@ export type WorkerEffect =
       readonly lane: TickLane;
       readonly tick: number;
       readonly slots: readonly number[];
+      /** Asks what the slots stood at, to count what they missed. Slots just gained, or held, are always asked. @default false */
+      readonly withBefore?: boolean;
     } & TickManner)
   | { readonly kind: 'rebase'; readonly slots: readonly number[] }
   | { readonly kind: 'read-ids'; readonly tick: number; readonly slots: readonly number[] }
@@ -147,9 +158,8 @@ export type WorkerReport =
     }
   | { readonly kind: 'registered' }
   | { readonly kind: 'identity-unclear' }
-  | { readonly kind: 'ticks-missed'; readonly seconds: number; readonly rows: number }
-  /** Before the slots came to me: by nobody's fault but a former owner's end. */
-  | { readonly kind: 'takeover-missed'; readonly ring: number; readonly missed: number }
+  /** Missed: row-seconds. Seconds: of the longest gap. */
+  | { readonly kind: 'ticks-missed'; readonly missed: number; readonly rows: number; readonly seconds: number }
   /** Rows of ticked slots that missed the tick; `skipped` of them because other transactions had locked them. */
   | { readonly kind: 'rows-missed'; readonly count: number; readonly skipped: number }
   | ({ readonly kind: 'blocked-rows' } & BlockedChange)

@@ -197,6 +197,7 @@ function readAnswer(event: WorkerEvent): (Request & { readonly reason: string | 
     case 'issued-read':
       return postgres('read-issued', event.issued === null ? (event.reason ?? UNKNOWN) : null);
     case 'wake':
+    case 'pause-noticed':
     case 'snapshot-received':
     case 'drain-requested':
     case 'undrain-requested':

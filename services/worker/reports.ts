@@ -17,8 +17,6 @@ export function makeWorkerReports(
   const lines = new WatchingLines(options);
   const blockedRows = new BlockedRowsNotice(log);
   let isIdentityUnclear = false;
-  /** Ticks of rows missed in Postgres' trouble, which its last line sums up; null: there is none. */
-  let missedInTrouble: number | null = null;
   return (report) => {
     switch (report.kind) {
       case 'watching':
@@ -48,13 +46,8 @@ export function makeWorkerReports(
         isIdentityUnclear = true;
         return log.warn('a worker of this id left its key and does not answer; waiting for the key to expire');
       case 'ticks-missed':
-        metrics.missedTicks.inc(report.seconds * report.rows);
-        if (missedInTrouble === null) return log.warn({ seconds: report.seconds, rows: report.rows }, 'ticks missed');
-        missedInTrouble += report.seconds * report.rows;
-        return;
-      case 'takeover-missed':
         metrics.missedTicks.inc(report.missed);
-        return log.warn({ ring: report.ring, missed: report.missed }, 'ticks missed before the takeover');
+        return log.warn({ missed: report.missed, rows: report.rows, seconds: report.seconds }, 'ticks missed');
       case 'rows-missed':
         metrics.missedTicks.inc(report.count);
         return metrics.skippedRows.inc(report.skipped);
@@ -84,14 +77,9 @@ export function makeWorkerReports(
       case 'failed':
         return metrics.failures.inc({ what: report.what });
       case 'trouble-began':
-        if (report.server === 'Postgres') missedInTrouble = 0;
         return logTrouble(log, report);
-      case 'trouble-ended': {
-        const isPostgres = report.server === 'Postgres';
-        logTrouble(log, report, isPostgres && missedInTrouble !== null ? { missed: missedInTrouble } : {});
-        if (isPostgres) missedInTrouble = null;
-        return;
-      }
+      case 'trouble-ended':
+        return logTrouble(log, report);
       case 'tick-early':
         metrics.failures.inc({ what: 'tick' });
         return log.warn({ tick: report.tick }, 'tick refused: the database clock is behind it; measuring it again');

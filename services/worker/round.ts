@@ -21,7 +21,8 @@ import {
 
 /**
  * The second's work: one round of tick statements over the worker's slots, one statement at a time, all carrying the
- * number the round began with, however long it takes. Numbers that nobody began are missed ticks: counted, never caught up.
+ * number the round began with, however long it takes. Numbers that nobody began are missed ticks: never caught up, and counted by
+ * the statement that ends the gap (`missed-ticks.ts`).
  *
  * What becomes of rows that are locked, or cannot be written, `RowTrouble` knows: they cost the round at most a slower statement.
  *
@@ -55,6 +56,8 @@ interface Round {
   readonly failures: number;
   /** Statements that waited for a locked row in vain. */
   readonly heldUp: number;
+  /** Some slots may have missed ticks: each statement says what they stood at. */
+  readonly withBefore: boolean;
   /** Slots to be tried again. */
   readonly held: readonly number[];
   readonly undecided: readonly number[];
@@ -88,6 +91,8 @@ export interface RoundContext {
   /** Rows to expect in `slots`, for the choice of the chunks. */
   readonly expectedRows: number;
   readonly ring: number;
+  /** Some slots were taken over, and their first tick is not done. @default false */
+  readonly hasUncounted?: boolean;
   /** When the newest measurement of the database's clock was begun, ms. */
   readonly measuredMs: number;
   readonly nowMs: number;
@@ -121,17 +126,17 @@ export function advanceRound(state: RoundState, context: RoundContext): RoundSte
     if (round.retryAtMs === null || context.nowMs < round.retryAtMs) return { state, effects: [] };
     if (due <= round.tick) return sendNext(state, { ...round, retryAtMs: null }, context);
     // The failed round's second is over: what it did not reach is missed.
-    return beginRound(reportMissed(state, round.tick, due, context));
+    return beginRound(due);
   }
   const isSteppedBack = due < state.lastTick - STEP_BACK_TICKS;
   if (due <= state.lastTick && !isSteppedBack)
     return take(state, retryHeldSlots(state.trouble, troubleContext(context)));
-  return beginRound(reportMissed(state, state.lastTick + 1, due, context));
+  return beginRound(due);
 
-  function beginRound(before: RoundStep): RoundStep {
-    const flushed = take(before.state, flushHeldSlots(before.state.trouble, troubleContext(context)));
-    const began = sendNext(flushed.state, makeRound(due ?? 0, flushed.state, context), context);
-    return { state: began.state, effects: [...before.effects, ...flushed.effects, ...began.effects] };
+  function beginRound(tick: number): RoundStep {
+    const flushed = take(state, flushHeldSlots(state.trouble, troubleContext(context)));
+    const began = sendNext(flushed.state, makeRound(tick, flushed.state, context), context);
+    return { state: began.state, effects: [...flushed.effects, ...began.effects] };
   }
 }
 
@@ -255,6 +260,7 @@ function makeRound(tick: number, state: RoundState, context: RoundContext): Roun
     retryAtMs: null,
     failures: 0,
     heldUp: 0,
+    withBefore: context.hasUncounted === true || (state.lastTick > 0 && tick > state.lastTick + 1),
     held: [],
     undecided: [],
     rows: 0,
@@ -270,7 +276,16 @@ function sendNext(state: RoundState, round: Round, { nowMs }: RoundContext): Rou
   const form = chunk.form === 'fast' && round.heldUp >= HELD_UP_MOST ? 'over' : chunk.form;
   return {
     state: { ...state, round: { ...round, sentMs: nowMs } },
-    effects: [{ kind: 'tick', lane, tick: round.tick, slots, ...mannerOf(state.trouble, form, slots, nowMs) }],
+    effects: [
+      {
+        kind: 'tick',
+        lane,
+        tick: round.tick,
+        slots,
+        ...mannerOf(state.trouble, form, slots, nowMs),
+        ...(round.withBefore && { withBefore: true }),
+      },
+    ],
   };
 }
 
@@ -310,16 +325,6 @@ function rebaseWhenAhead(state: RoundState, round: Round, context: RoundContext)
   const isMeasuredSince = measuredMs >= state.aheadSinceMs;
   if (nowMs - state.aheadSinceMs < REBASE_AFTER_MS || !isMeasuredSince) return { state, effects: [] };
   return { state: { ...state, aheadSinceMs: null }, effects: [{ kind: 'rebase', slots: round.ahead }] };
-}
-
-function reportMissed(state: RoundState, from: number, due: number, context: RoundContext): RoundStep {
-  const seconds = due - from;
-  const isFirst = state.lastTick === 0;
-  if (isFirst || seconds <= 0 || context.slots.length === 0) return { state: { ...state, round: null }, effects: [] };
-  return {
-    state: { ...state, round: null },
-    effects: [reportEffect({ kind: 'ticks-missed', seconds, rows: state.rows })],
-  };
 }
 
 function watching(

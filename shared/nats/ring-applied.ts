@@ -14,11 +14,11 @@ export interface RingApplied {
   readonly claimedMs: number;
   /** From the snapshot in hand to the first tick of what was behind; null: no row was. */
   readonly firstTickMs: number | null;
-  /** Slots gained. */
+  /** Slots gained; 0: only missed ticks are reported, of rows that stayed or whose takeover went wrong. */
   readonly slots: number;
   /** Rows that the first tick incremented. */
   readonly rows: number;
-  /** Ticks that those rows missed before it, as far as that is certain. */
+  /** Ticks missed, as far as that is certain: before the first tick, and others that this worker has not reported yet. */
   readonly missed: number;
 }
 

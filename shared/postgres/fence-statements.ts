@@ -46,6 +46,8 @@ export const LARGEST_INTEGER = 2_147_483_647;
  * before, and stepped back since; otherwise a row would get a number twice.
  */
 export const AHEAD_TICKS = 2;
+/** A worker that died amid its round left slots one tick behind the others. */
+const ROUND_SPREAD_TICKS = 1;
 /** The second that the database's clock shows. Evaluated anew wherever it stands, also after a wait for a lock. */
 export const SECOND = 'floor(extract(epoch FROM pg_catalog.clock_timestamp()))::bigint';
 
@@ -198,7 +200,8 @@ function overParts(names: TableNames, slot: string): TickParts {
 const BEFORE = {
   returned: ', $slot AS slot',
   query: `, before AS (
-  SELECT l.slot, l.last_tick, count(*)::int AS rows FROM ticked t JOIN locked l ON l.slot = t.slot GROUP BY l.slot, l.last_tick
+  SELECT l.slot, l.last_tick, count(*)::int AS rows FROM ticked t JOIN locked l ON l.slot = t.slot
+  WHERE t.exhausted IS NULL GROUP BY l.slot, l.last_tick
 )`,
   column: `,
   (SELECT coalesce(json_agg(json_build_object('slot', slot, 'lastTick', last_tick, 'rows', rows) ORDER BY slot), '[]')
@@ -206,8 +209,9 @@ const BEFORE = {
 };
 
 /**
- * slots[], worker, incarnation, epoch, version → one row: slots, lastTicks (of the claimed), refused, isSuperseded, lastEpoch.
- * `locked` waits for the former owner's tick under way, so the last tick returned includes it.
+ * slots[], worker, incarnation, epoch, version → one row: slots, lastTicks and standing (of the claimed), refused, isSuperseded,
+ * lastEpoch. `locked` waits for the former owner's tick under way, so the last tick returned includes it. A slot is standing if
+ * its last tick is that of the former owner's last round, or one before, where the owner died amid its round. Empty slots are not.
  *
  * A slot passes from worker to worker by a newer order. From process to process of one worker it passes by incarnation alone: a
  * restarted worker gets its slots back at once, also where the stream has lost the newest snapshot, and the slot keeps the newer
@@ -222,22 +226,28 @@ WITH issued AS MATERIALIZED (
 ), unhurried AS MATERIALIZED (
   ${UNHURRIED}
 ), locked AS MATERIALIZED (
-  SELECT s.slot, s.worker = $2::text AS same, ${IS_SUCCESSORS} AS later, (s.epoch, s.version) < ($4, $5) AS older
+  SELECT s.slot, s.worker, s.last_tick, s.worker = $2::text AS same, ${IS_SUCCESSORS} AS later, (s.epoch, s.version) < ($4, $5) AS older
   FROM scaler.slot s, unhurried
   WHERE ${IS_ASKED} AND (${IS_MINE}) IS NOT TRUE AND $4::bigint <= (SELECT epoch FROM issued)
   ORDER BY s.slot FOR UPDATE OF s
 ), open AS MATERIALIZED (
-  SELECT slot FROM locked WHERE CASE WHEN same THEN later IS NOT TRUE ELSE older END
+  SELECT slot, last_tick,
+    worker IS NOT NULL AND last_tick > 0 AND last_tick >= max(last_tick) OVER (PARTITION BY worker) - ${ROUND_SPREAD_TICKS} AS standing
+  FROM locked WHERE CASE WHEN same THEN later IS NOT TRUE ELSE older END
 ), stamped AS (
   UPDATE scaler.slot s SET worker = $2, incarnation = $3,
     epoch = CASE WHEN (s.epoch, s.version) < ($4, $5) THEN $4::bigint ELSE s.epoch END,
     version = CASE WHEN (s.epoch, s.version) < ($4, $5) THEN $5::bigint ELSE s.version END
-  WHERE s.slot = ANY (ARRAY(SELECT slot FROM open)) RETURNING s.slot, s.last_tick
+  WHERE s.slot = ANY (ARRAY(SELECT slot FROM open))
 )
-SELECT coalesce(c.slots, '{}') AS slots, coalesce(c."lastTicks", '{}') AS "lastTicks",
+SELECT coalesce(c.slots, '{}') AS slots, coalesce(c."lastTicks", '{}') AS "lastTicks", coalesce(c.standing, '{}') AS standing,
   ARRAY(SELECT slot FROM locked WHERE slot NOT IN (SELECT slot FROM open) ORDER BY slot) AS refused,
   EXISTS (SELECT FROM locked WHERE later) AS "isSuperseded", (SELECT epoch FROM issued) AS "lastEpoch"
-FROM (SELECT array_agg(slot ORDER BY slot) AS slots, array_agg(last_tick ORDER BY slot) AS "lastTicks" FROM stamped) c`;
+FROM (
+  SELECT array_agg(slot ORDER BY slot) AS slots, array_agg(last_tick ORDER BY slot) AS "lastTicks",
+    array_agg(slot) FILTER (WHERE standing) AS standing
+  FROM open
+) c`;
 
 /**
  * slots[], worker, incarnation → one row per slot set back, to the second that the database's clock shows. No number of the worker's takes

@@ -31,13 +31,20 @@ export interface SlotHolder {
 
 export interface ClaimResult {
   /** Stamped as the worker's by this call; the last tick includes whatever the old owner had under way. */
-  readonly claimed: readonly { readonly slot: number; readonly lastTick: number }[];
+  readonly claimed: readonly ClaimedSlot[];
   /** Another owner's stamp is newer than, or the same as, (epoch, version); or a later process of this worker has the slot. */
   readonly refused: readonly number[];
   /** Only where a later process of this worker has some of the slots. This process has been replaced: it gets none of them back. */
   readonly isSuperseded?: true;
   /** Only where Postgres never issued the claim's epoch, so that nothing was claimed: the last epoch that it did issue. */
   readonly lastEpoch?: number;
+}
+
+export interface ClaimedSlot {
+  readonly slot: number;
+  readonly lastTick: number;
+  /** Last ticked in the former owner's last round, so it had rows then: it stands where the other slots claimed from it stand. */
+  readonly isStanding: boolean;
 }
 
 export interface TickRequest extends SlotHolder {
@@ -100,7 +107,7 @@ export interface TickResult {
   readonly isSuperseded: boolean;
   /** Why the form asked for failed, and another one did it: rows stayed locked, or could not be written. Null: it did not. */
   readonly gaveWay: 'locks' | 'rows' | null;
-  /** Of the slots stamped, what their last tick was before, and their rows; only where it was asked for. */
+  /** Of the slots stamped, what their last tick was before, and the rows ticked that can count on; only where it was asked for. */
   readonly before?: readonly SlotBefore[];
 }
 
@@ -179,10 +186,18 @@ export class Fence {
   ): Promise<ClaimResult> {
     const values = [numberArray(args.slots), args.worker, args.incarnation, args.epoch, args.version];
     const statement = { name: 'fence-claim', text: CLAIM_TEXT, values };
-    type Row = { slots: number[]; lastTicks: number[]; refused: number[]; isSuperseded: boolean; lastEpoch: number };
+    type Row = {
+      slots: number[];
+      lastTicks: number[];
+      standing: number[];
+      refused: number[];
+      isSuperseded: boolean;
+      lastEpoch: number;
+    };
     const row = await this.#one<Row>(args.lane ?? CLAIM_LANE, statement);
     const { slots, lastTicks, refused, isSuperseded, lastEpoch } = row;
-    const claimed = slots.map((slot, index) => ({ slot, lastTick: lastTicks[index]! }));
+    const standing = new Set(row.standing);
+    const claimed = slots.map((slot, index) => ({ slot, lastTick: lastTicks[index]!, isStanding: standing.has(slot) }));
     return {
       claimed,
       refused,
@@ -203,6 +218,7 @@ export class Fence {
       this.claim({ ...holder, epoch: 0, version: 0, slots: [] }),
       this.tick({ ...nothing, lane: CLAIM_LANE }),
       this.tick({ ...nothing, lane: CLAIM_LANE, withBefore: true }),
+      this.tick({ ...nothing, withBefore: true }),
     ]);
   }
 

@@ -95,8 +95,9 @@ test('a tick tells, where asked, what the slots it stamped stood at, and their r
 describe('claiming', () => {
   test('stamps what belongs to nobody, and leaves alone what is mine already', async () => {
     const first = await claim('a', 1, [5, 6, 7, 20]);
-    assert.deepEqual(first, { claimed: [5, 6, 7, 20].map((slot) => ({ slot, lastTick: 0 })), refused: [] });
-    assert.deepEqual(await claim('a', 2, [5, 6, 7, 21]), { claimed: [{ slot: 21, lastTick: 0 }], refused: [] });
+    const unticked = (slot: number) => ({ slot, lastTick: 0, isStanding: false });
+    assert.deepEqual(first, { claimed: [5, 6, 7, 20].map(unticked), refused: [] });
+    assert.deepEqual(await claim('a', 2, [5, 6, 7, 21]), { claimed: [unticked(21)], refused: [] });
     assert.deepEqual(await fence.owned({ worker: 'a', incarnation: 1 }), [5, 6, 7, 20, 21]);
     const owner = (await fence.owners())[5];
     assert.deepEqual(owner, { slot: 5, epoch: 1, version: 1, worker: 'a', lastTick: 0 });
@@ -138,6 +139,14 @@ describe('claiming', () => {
     await admin.query(`UPDATE scaler.slot SET epoch = 9007199254740991 WHERE slot = 1;
       UPDATE scaler.slot SET version = 9007199254740991 WHERE slot = 2`);
     assert.deepEqual([await fence.newest(), await fence.countForged()], [{ epoch: 1, version: 7 }, 2]);
+  });
+
+  test('tells which slots stand where their former owner’s last round left them; empty ones are behind', async () => {
+    await admin.query(`UPDATE scaler.slot SET worker = CASE WHEN slot < 8 THEN 'a' WHEN slot < 16 THEN 'c' END,
+      last_tick = CASE slot WHEN 1 THEN 100 WHEN 2 THEN 99 WHEN 3 THEN 98 WHEN 9 THEN 40 ELSE 0 END`);
+    const { claimed } = await claim('b', 1, [1, 2, 3, 4, 9, 10, 20]);
+    const standing = claimed.filter(({ isStanding }) => isStanding).map(({ slot }) => slot);
+    assert.deepEqual(standing, [1, 2, 9]);
   });
 
   test('of no slots, and of slots in any order, is fine', async () => {

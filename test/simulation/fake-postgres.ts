@@ -1,5 +1,6 @@
 import type {
   BlockedRow,
+  ClaimedSlot,
   ClaimResult,
   SlotBefore,
   SlotHolder,
@@ -92,24 +93,24 @@ export class FakePostgres {
 
   claim(args: SlotHolder & { readonly order: Order; readonly slots: readonly number[] }): ClaimResult {
     if (args.order.epoch > this.lastEpoch) return { claimed: [], refused: [], lastEpoch: this.lastEpoch };
-    const claimed: { slot: number; lastTick: number }[] = [];
+    const claimed: ClaimedSlot[] = [];
     const refused: number[] = [];
     let isSuperseded = false;
+    const newest = this.#newestTicks(args);
     for (const slot of args.slots) {
       const row = this.#row(slot);
       if (isMine(row, args)) continue;
-      const isNewer = compareOrder(row, args.order) < 0 || this.#broken === 'claim-order';
-      const isLater = isSuccessors(row, args);
-      isSuperseded ||= isLater;
-      if (row.worker === args.worker ? isLater : !isNewer) {
+      isSuperseded ||= isSuccessors(row, args);
+      if (!this.#isOpen(row, args)) {
         refused.push(slot);
         continue;
       }
+      const isStanding = row.lastTick > 0 && row.lastTick >= (newest.get(row.worker ?? '') ?? Number.NaN) - 1;
       const { worker, incarnation } = args;
-      const { epoch, version } = isNewer ? args.order : row;
+      const { epoch, version } = this.#isOlder(row, args.order) ? args.order : row;
       Object.assign(row, { epoch, version, worker, incarnation });
       this.records.push({ kind: 'claim', slot, order: { epoch, version }, worker, incarnation });
-      claimed.push({ slot, lastTick: row.lastTick });
+      claimed.push({ slot, lastTick: row.lastTick, isStanding });
     }
     return isSuperseded ? { claimed, refused, isSuperseded } : { claimed, refused };
   }
@@ -240,6 +241,28 @@ export class FakePostgres {
     const added = deltas.reduce((sum, { delta }) => sum + Math.max(0, delta), 0);
     const removed = deltas.reduce((sum, { delta }) => sum + Math.max(0, -delta), 0);
     return { deltas, added, removed, at: String(this.#changes.length), recount: false, connection: 'only' };
+  }
+
+  /** The newest tick of each former owner, in the slots that a claim will take from it. */
+  #newestTicks(
+    args: SlotHolder & { readonly order: Order; readonly slots: readonly number[] },
+  ): ReadonlyMap<string, number> {
+    const newest = new Map<string, number>();
+    for (const slot of args.slots) {
+      const row = this.#row(slot);
+      if (row.worker === null || isMine(row, args) || !this.#isOpen(row, args)) continue;
+      newest.set(row.worker, Math.max(row.lastTick, newest.get(row.worker) ?? 0));
+    }
+    return newest;
+  }
+
+  /** Does a slot that is not its own yet pass to the holder? */
+  #isOpen(row: SlotRow, args: SlotHolder & { readonly order: Order }): boolean {
+    return row.worker === args.worker ? !isSuccessors(row, args) : this.#isOlder(row, args.order);
+  }
+
+  #isOlder(row: SlotRow, order: Order): boolean {
+    return compareOrder(row, order) < 0 || this.#broken === 'claim-order';
   }
 
   #row(slot: number): SlotRow {

@@ -69,9 +69,10 @@ export function performWorkerEffect(world: World, node: WorkerNode, effect: Work
       const { kind: _, lane, ...asked } = effect;
       const { tick, slots } = effect;
       const isLast = effect.isLast ?? lane === 'gained';
+      const withBefore = lane === 'gained' || lane === 'held' || effect.withBefore === true;
       return askPostgres(world, node, {
         isWrite: true,
-        apply: () => postgres.tick({ ...holder, ...asked, isLast, withBefore: lane === 'gained' }),
+        apply: () => postgres.tick({ ...holder, ...asked, isLast, withBefore }),
         answer: (result) => ({ kind: 'ticked', lane, tick, slots, isLast, result }),
         failed: { kind: 'tick-failed', lane, tick, slots, reason: 'unreachable' },
       });

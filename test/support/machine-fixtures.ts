@@ -77,7 +77,7 @@ export function makeCoordinatorConfig(config: Partial<CoordinatorConfig> = {}): 
 
 /** All slots claimed, none of them ticked before `lastTick`. */
 export function makeClaim(slots: readonly number[], lastTick = 0, refused: readonly number[] = []): ClaimResult {
-  return { claimed: slots.map((slot) => ({ slot, lastTick })), refused };
+  return { claimed: slots.map((slot) => ({ slot, lastTick, isStanding: lastTick > 0 })), refused };
 }
 
 export function makeTickResult(result: Partial<TickResult> = {}): TickResult {

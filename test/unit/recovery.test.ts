@@ -11,7 +11,7 @@ import {
   noteMember,
   noteSuspicions,
   type RecoveryState,
-  receiveApplied,
+  receiveApplied as receiveStep,
   recoveryWakeAtMs,
 } from '../../services/coordinator/recovery.ts';
 import type { RingApplied } from '../../shared/nats/ring-applied.ts';
@@ -40,6 +40,8 @@ const published = () => noteAcknowledgement(decided(), { epoch: 1, version: 2 },
 function word(worker: string, applied: Partial<RingApplied> = {}): RingApplied {
   return { worker, epoch: 1, version: 2, claimedMs: 4, firstTickMs: 10, slots: 2, rows: 2, missed: 0, ...applied };
 }
+
+const receiveApplied = (...args: Parameters<typeof receiveStep>) => receiveStep(...args).state;
 
 /** What is summed up at that time, and nothing else. */
 function summedUp(state: RecoveryState, nowMs: number): readonly Recovery[] {
@@ -229,5 +231,32 @@ describe('recovery: when the evidence came', () => {
     const answered = { ...nobody, answer: { kind: 'answered', value: null } } as const;
     assert.equal(noteLeaderLoss(lost, answered, { ...me, nowMs: 108 }), null);
     assert.equal(noteLeaderLoss(lost, { kind: 'wake' }, { ...me, nowMs: 109 }), 100);
+  });
+});
+
+describe('recovery: missed ticks that no takeover reports', () => {
+  const only = (missed: number, applied: Partial<RingApplied> = {}) =>
+    word('a', { claimedMs: 0, firstTickMs: null, slots: 0, rows: 0, missed, ...applied });
+
+  it('count for the disruption under way, and complete nothing', () => {
+    const { state, effects } = receiveStep(published(), only(3), 130);
+    assert.deepEqual(effects, []);
+    const told = ['a', 'b'].reduce((before, id) => receiveApplied(before, word(id, { missed: 1 }), 140), state);
+    assert.deepEqual([summedUp(state, 130), summedUp(told, 140)[0]?.missed], [[], 5]);
+  });
+
+  it('are reported by themselves where none is, or where it was summed up already', () => {
+    const over = advanceRecovery(receiveApplied(published(), word('a'), 130), 6_000).state;
+    for (const [state, report] of [
+      [NO_RECOVERY, only(3)],
+      [over, word('b', { missed: 3 })],
+      [published(), only(3, { epoch: 9 })],
+    ] as const) {
+      const step = receiveStep(state, report, 6_001);
+      assert.equal(step.state, state);
+      const { worker, missed } = report;
+      assert.deepEqual(step.effects, [{ kind: 'report', report: { kind: 'ticks-missed', worker, missed } }]);
+    }
+    assert.deepEqual(receiveStep(NO_RECOVERY, word('a'), 1).effects, []);
   });
 });

@@ -333,11 +333,11 @@ describe('round: rows in trouble', () => {
 });
 
 describe('round: missed seconds', () => {
-  const missed = (seconds: number) => ({ kind: 'report', report: { kind: 'ticks-missed', seconds, rows: 4 } });
+  const asking = { lane: 'round', slots: [0, 1, 2, 3], withBefore: true } as const;
 
-  it('DESIGN §5: seconds that nobody began are counted, and never caught up', () => {
+  it('DESIGN §5: seconds that nobody began are never caught up; the fence is asked what was missed', () => {
     const began = advanceRound(SETTLED, context(4_250));
-    assert.deepEqual(began.effects, [missed(3), { kind: 'tick', lane: 'round', tick: 1_004, slots: [0, 1, 2, 3] }]);
+    assert.deepEqual(began.effects, [{ kind: 'tick', tick: 1_004, ...asking }]);
   });
 
   it('a slow round keeps its number; the seconds it ran over are missed', () => {
@@ -345,7 +345,7 @@ describe('round: missed seconds', () => {
     const done = finish(began, context(3_250), FOUR_ROWS);
     assert.equal(done.state.lastTick, 1_001);
     const next = advanceRound(done.state, context(3_250));
-    assert.deepEqual(next.effects, [missed(1), { kind: 'tick', lane: 'round', tick: 1_003, slots: [0, 1, 2, 3] }]);
+    assert.deepEqual(next.effects, [{ kind: 'tick', tick: 1_003, ...asking }]);
   });
 
   it('tries a failed statement again under the same number, waiting longer each time', () => {
@@ -362,16 +362,18 @@ describe('round: missed seconds', () => {
     }
   });
 
-  it('a failed round whose second is over is given up, counted, and the second that it is begins', () => {
+  it('a failed round whose second is over is given up, and the second that it is begins', () => {
     const failed = failTick(begin(SETTLED, context(1_200)), ofRound(1_001), context(2_190));
     const next = advanceRound(failed, context(2_240));
-    assert.deepEqual(next.effects, [missed(1), { kind: 'tick', lane: 'round', tick: 1_002, slots: [0, 1, 2, 3] }]);
+    assert.deepEqual(next.effects, [{ kind: 'tick', tick: 1_002, ...asking }]);
     assert.equal(next.state.lastTick, 1_000);
   });
 
-  it('counts nothing before its first round, nor where it has no slots', () => {
-    assert.deepEqual(kindsOf(advanceRound(NO_ROUND, context(4_250)).effects), ['tick']);
-    assert.deepEqual(kindsOf(advanceRound(SETTLED, context(4_250, { slots: [] })).effects), ['tick']);
+  it('asks nothing before its first round, unless it took slots over that have not been ticked since', () => {
+    const asks = (state: RoundState, more: Partial<RoundContext>) =>
+      advanceRound(state, context(1_200, more)).effects.some((effect) => 'withBefore' in effect);
+    assert.deepEqual([asks(NO_ROUND, {}), asks(SETTLED, {})], [false, false]);
+    assert.deepEqual([asks(NO_ROUND, { hasUncounted: true }), asks(SETTLED, { hasUncounted: true })], [true, true]);
   });
 });
 

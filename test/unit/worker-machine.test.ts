@@ -154,8 +154,8 @@ describe('worker: snapshots and the fence', () => {
     machine.at(300, snapshot(2, { a: [0, 1, 2, 3] }));
     assert.deepEqual(machine.all('claim'), [{ kind: 'claim', order: { epoch: 1, version: 2 }, slots: [2, 3] }]);
     const claims = [
-      { slot: 2, lastTick: 999 },
-      { slot: 3, lastTick: 1_000 },
+      { slot: 2, lastTick: 999, isStanding: true },
+      { slot: 3, lastTick: 1_000, isStanding: true },
     ];
     machine.at(305, { kind: 'claimed', order: { epoch: 1, version: 2 }, result: { claimed: claims, refused: [] } });
     assert.deepEqual(machine.all('tick'), [{ kind: 'tick', lane: 'gained', tick: 1_000, slots: [2] }]);
@@ -195,7 +195,7 @@ describe('worker: snapshots and the fence', () => {
     const order = { epoch: 1, version: 2 };
     const applied = { worker: 'a', ...order, claimedMs: 5, firstTickMs: 9, slots: 2, rows: 3, missed: 6 };
     assert.deepEqual(machine.all('tell-applied'), [{ kind: 'tell-applied', applied }]);
-    assert.deepEqual(reports(machine), [{ kind: 'takeover-missed', ring: 2, missed: 6 }]);
+    assert.deepEqual(reports(machine), [{ kind: 'ticks-missed', missed: 6, rows: 3, seconds: 2 }]);
     machine.at(310, { ...tick, kind: 'ticked', result: makeTickResult() });
     assert.deepEqual(machine.all('tell-applied'), []);
   });
