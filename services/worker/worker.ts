@@ -5,6 +5,7 @@ import { replyReadiness, Startup } from '../../shared/http/readiness.ts';
 import { type HttpServer, json, type Routes, serveHttp } from '../../shared/http/server.ts';
 import { stdoutState } from '../../shared/log/stdout.ts';
 import { Driver } from '../../shared/machine/driver.ts';
+import type { Step } from '../../shared/machine/machine.ts';
 import { connectNats, type NatsLink } from '../../shared/nats/connection.ts';
 import { LivenessBucket } from '../../shared/nats/liveness-bucket.ts';
 import type { NatsNames } from '../../shared/nats/names.ts';
@@ -31,6 +32,7 @@ import { performWorker } from './effects.ts';
 import { findUnready, livenessOf, startWorker, stepWorker, type WorkerState } from './machine.ts';
 import { makeWorkerMetrics, type WorkerMetrics } from './metrics.ts';
 import type { WorkerOptions } from './options.ts';
+import { PauseWatch } from './pause-watch.ts';
 import type { WorkerConfig, WorkerEffect, WorkerEvent } from './protocol.ts';
 import { makeWorkerReports } from './reports.ts';
 
@@ -109,13 +111,14 @@ async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Prom
     metrics.rejectedSnapshots.inc();
     log.warn({ subject, reason }, 'snapshot rejected');
   };
+  const pauses = new PauseWatch();
   let unserve = async () => {};
   let isEnding = false;
   return new Promise<EndOfService>((resolve, fail) => {
     const driver = new Driver<WorkerState, WorkerEvent, WorkerEffect>({
       initial: startWorker(config),
       step: (state, event, nowMs) => {
-        const step = stepWorker(state, event, nowMs);
+        const step = stepAfterPause(state, event, { nowMs, isPaused: pauses.look(nowMs) });
         around.seen.state = step.state;
         return step;
       },
@@ -169,6 +172,18 @@ async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Prom
       resolve(outcome);
     }
   });
+}
+
+/** A pause is an event of its own, before the one that found the machine awake again. */
+function stepAfterPause(
+  state: WorkerState,
+  event: WorkerEvent,
+  { nowMs, isPaused }: { readonly nowMs: number; readonly isPaused: boolean },
+): Step<WorkerState, WorkerEffect> {
+  if (!isPaused) return stepWorker(state, event, nowMs);
+  const paused = stepWorker(state, { kind: 'pause-noticed' }, nowMs);
+  const step = stepWorker(paused.state, event, nowMs);
+  return { ...step, effects: [...paused.effects, ...step.effects] };
 }
 
 function listCommands(names: NatsNames, id: string, dispatch: (event: WorkerEvent) => void): ServedCommand[] {

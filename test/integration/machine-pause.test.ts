@@ -1,14 +1,20 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as wait } from 'node:timers/promises';
 import pg from 'pg';
 import { AuditedSystem, assertSound } from '../support/audited-system.ts';
 import { pausedClockEnvironment } from '../support/clock-environment.ts';
+import { missedBy } from '../support/missed-counters.ts';
 import { eventually } from '../support/service-process.ts';
 
 const PAUSED = 'worker-paused';
 const PAUSES = 2;
 /** More than a lease, and more than the fence's tolerance beyond it. */
 const PAUSE_TICKS = 8;
+const SHORT_PAUSES = 10;
+const SHORT_PAUSE_MS = 4_000;
+/** The worker's own part of a tick's way to Postgres, on a busy machine. */
+const LATE_MS = 1_000;
 
 /** A suspended machine's monotonic clock does not count the suspension: the worker's estimate of the database's clock is behind. */
 describe('a pause of a worker’s machine', { timeout: 240_000 }, () => {
@@ -19,9 +25,10 @@ describe('a pause of a worker’s machine', { timeout: 240_000 }, () => {
     system = await AuditedSystem.start({ rows: 30, workers: 1, coordinators: 1 });
     admin = new pg.Client({ connectionString: system.system.databaseUrl });
     await admin.connect();
-    await admin.query(`CREATE TABLE history (slot int, tick bigint);
+    await admin.query(`CREATE TABLE history (slot int, tick bigint, worker text, at double precision);
       CREATE FUNCTION record_tick() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        INSERT INTO history VALUES (NEW.slot, NEW.last_tick); RETURN NULL; END $$;
+        INSERT INTO history VALUES (NEW.slot, NEW.last_tick, NEW.worker, extract(epoch FROM clock_timestamp()));
+        RETURN NULL; END $$;
       CREATE TRIGGER record_tick AFTER UPDATE ON scaler.slot FOR EACH ROW WHEN (NEW.last_tick > OLD.last_tick)
         EXECUTE FUNCTION record_tick()`);
   });
@@ -71,5 +78,39 @@ describe('a pause of a worker’s machine', { timeout: 240_000 }, () => {
       [],
     );
     t.diagnostic(`${assertSound(result).missed} ticks missed, ${await ask('SELECT count(*)::int FROM history')} given`);
+  });
+
+  test('is noticed: not even the first tick after it carries a number of before', async (t) => {
+    const paused = system.workers.get(PAUSED);
+    const other = system.workers.get('worker-1');
+    assert.ok(paused && other);
+    // Alone it is not taken over from, and no slot that is ahead gives the pause away.
+    other.signal('SIGTERM');
+    assert.equal(await other.end(), 0);
+    system.workers.delete('worker-1');
+    await system.shared();
+    const findings = await system.audit();
+    const counted = await missedBy(paused);
+    const from = await ask<number>('SELECT extract(epoch FROM clock_timestamp())::float8');
+    for (let pause = 1; pause <= SHORT_PAUSES; pause += 1) {
+      await eventually('a look at the clock', hasJustMeasured);
+      paused.signal('SIGSTOP');
+      await wait(SHORT_PAUSE_MS);
+      const line = paused.lines.length;
+      paused.signal('SIGCONT');
+      await paused.waitFor('its rows', ({ msg, count }) => msg === 'watching' && count === 30, line);
+    }
+    await system.ticking();
+    const { missed } = assertSound(await findings());
+    const late = await ask<number>(
+      `SELECT coalesce(max(at - tick), 0)::float8 FROM history WHERE worker = $1 AND at > $2`,
+      [PAUSED, from],
+    );
+    const doubled = await ask<number>(
+      'SELECT count(*)::int FROM (SELECT FROM history GROUP BY slot, tick HAVING count(*) > 1) d',
+    );
+    t.diagnostic(`${missed} ticks missed, ${(await missedBy(paused)) - counted} counted; the latest after ${late} s`);
+    assert.equal(doubled, 0);
+    assert.ok(late * 1000 < 1_000 + 800 + LATE_MS, `a tick came ${late} s after its second began`);
   });
 });

@@ -6,6 +6,7 @@ import {
   databaseMs,
   isMeasured,
   monotonicMs,
+  stepBetween,
   UNMEASURED,
 } from '../../services/worker/database-clock.ts';
 
@@ -59,5 +60,31 @@ describe('database clock', () => {
     const clock = measure(probe(0, 2, 10_000), probe(100, 900, 10_400));
     assert.equal(clock.samples.length, 2);
     assert.equal(databaseMs(clock, 0), 10_000);
+  });
+});
+
+describe('database clock: set forward, or the machine paused', () => {
+  const at = (offsetMs: number, sentMs: number, hostMs?: number) => ({
+    ...probe(sentMs, 2, offsetMs),
+    ...(hostMs === undefined ? {} : { hostMs }),
+  });
+  const stepAfter = (...probes: readonly ReturnType<typeof at>[]) => {
+    const before = measure(...probes.slice(0, -1));
+    return stepBetween(before, addSample(before, probes.at(-1)!));
+  };
+
+  it('a step is known in whole seconds', () => {
+    assert.equal(stepAfter(at(1_000, 0, 50_002), at(1_000 + 9_010, 5_000, 55_002)), 9);
+    assert.equal(stepAfter(at(1_000, 0), at(1_000 + 9_010, 5_000)), 9);
+  });
+
+  it('time that the host counted and the monotonic clock did not was a pause', () => {
+    assert.equal(stepAfter(at(1_000, 0, 50_002), at(1_000 + 9_010, 5_000, 64_012)), null);
+  });
+
+  it('there is none in a first measurement, in two that agree, or where the clock was set back', () => {
+    assert.equal(stepAfter(at(1_000, 0, 50_002)), null);
+    assert.equal(stepAfter(at(1_000, 0, 50_002), at(1_010, 5_000, 55_002)), null);
+    assert.equal(stepAfter(at(1_000, 0, 50_002), at(1_000 - 9_000, 5_000, 55_002)), null);
   });
 });

@@ -390,6 +390,98 @@ describe('worker: a clock that the fence contradicts', () => {
   });
 });
 
+describe('worker: a pause', () => {
+  const ticks = (machine: Machine) => machine.all('tick').map(({ tick }) => tick);
+  const measured = (sentMs: number, receivedMs: number, aheadMs: number): WorkerEvent => ({
+    kind: 'clock-measured',
+    sentMs,
+    receivedMs,
+    serverMs: DATABASE_MS + aheadMs + (sentMs + receivedMs) / 2,
+  });
+
+  it('of the machine, once noticed, lets no tick begin before the clock is measured again', () => {
+    const machine = registered();
+    machine.at(990, { kind: 'pause-noticed' });
+    assert.equal(machine.all('measure-clock').length, 1);
+    machine.at(1_000, { kind: 'wake' });
+    assert.deepEqual([ticks(machine), machine.all('measure-clock')], [[], []]);
+    machine.at(1_004, measured(990, 1_004, 8_000));
+    assert.deepEqual(ticks(machine), [1_009]);
+  });
+
+  it('makes a measurement worthless that was under way', () => {
+    const machine = registered();
+    machine.at(5_004, { kind: 'wake' });
+    assert.equal(machine.all('measure-clock').length, 1);
+    machine.at(5_006, { kind: 'pause-noticed' });
+    machine.at(5_007, measured(5_004, 5_007, 0));
+    assert.deepEqual([ticks(machine), machine.all('measure-clock').length], [[], 1]);
+    machine.at(5_012, { kind: 'clock-failed' });
+    machine.at(5_270, { kind: 'wake' });
+    assert.equal(machine.all('measure-clock').length, 1);
+    machine.at(5_275, measured(5_270, 5_275, 8_000));
+    assert.deepEqual(ticks(machine), [1_013]);
+  });
+
+  it('lets slots just claimed wait for the measurement, and counts what they missed in the next round', () => {
+    const machine = registered();
+    machine.at(300, snapshot(2, { a: [0, 1, 2, 3] }));
+    machine.at(995, { kind: 'pause-noticed' });
+    machine.at(1_001, claimed(2, [2, 3], 997));
+    assert.deepEqual(ticks(machine), []);
+    machine.at(1_005, measured(995, 1_005, 0));
+    assert.deepEqual(machine.all('tick'), [
+      { kind: 'tick', lane: 'round', tick: 1_001, slots: [0, 1, 2, 3], withBefore: true },
+    ]);
+    const before = [
+      { slot: 0, lastTick: 1_000, rows: 1 },
+      { slot: 2, lastTick: 997, rows: 2 },
+    ];
+    finishRound(machine, 1_010, { rows: 4, before });
+    assert.ok(reports(machine).some((report) => report.kind === 'ticks-missed' && report.missed === 6));
+  });
+
+  it('of the process shows in a step more than a second later than asked, and does not repeat itself', () => {
+    const machine = registered();
+    machine.at(4_000, { kind: 'wake' });
+    assert.deepEqual([machine.all('measure-clock').length, ticks(machine)], [1, []]);
+    // Always late, and yet it ticks.
+    machine.at(6_500, measured(4_000, 6_500, 0));
+    assert.deepEqual(ticks(machine), [1_006]);
+  });
+
+  it('leaves its mark in what is counted: the fence says which slots missed ticks, others had been ticked', () => {
+    const machine = registered();
+    machine.at(4_000, { kind: 'wake' });
+    machine.at(4_005, measured(4_000, 4_005, 0));
+    const [tick] = machine.all('tick');
+    assert.deepEqual([tick?.tick, tick?.withBefore], [1_004, true]);
+    finishRound(machine, 4_010, { rows: 1, lost: [1], before: [{ slot: 0, lastTick: 1_000, rows: 1 }] });
+    assert.ok(reports(machine).some((report) => report.kind === 'ticks-missed' && report.missed === 3));
+    const [told] = machine.all('tell-applied');
+    assert.deepEqual([told?.applied.slots, told?.applied.missed, told?.applied.version], [0, 3, 1]);
+  });
+
+  it('is told from a database clock that was set forward, whose skipped numbers nobody missed', () => {
+    const machine = registered();
+    const host = (event: WorkerEvent, hostMs: number) => ({ ...event, hostMs }) as WorkerEvent;
+    machine.at(5_004, { kind: 'wake' });
+    machine.at(5_005, host(measured(5_004, 5_005, 0), 90_000));
+    finishRound(machine, 5_006, { rows: 2 });
+    machine.at(6_000, { kind: 'wake' });
+    finishRound(machine, 6_005, { rows: 2 });
+    machine.at(6_006, { kind: 'pause-noticed' });
+    machine.at(6_008, host(measured(6_007, 6_008, 9_000), 91_003));
+    assert.deepEqual(ticks(machine), [1_015]);
+    const before = [0, 1].map((slot) => ({ slot, lastTick: 1_006, rows: 1 }));
+    finishRound(machine, 6_010, { rows: 2, before });
+    assert.deepEqual(
+      reports(machine).filter(({ kind }) => kind === 'ticks-missed'),
+      [],
+    );
+  });
+});
+
 describe('worker: drained', () => {
   it('says so at once, in its key and to probes, and stays alive and ready', () => {
     const machine = registered();
