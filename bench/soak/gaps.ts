@@ -1,4 +1,5 @@
-import type { AuditedRow, AuditSample } from '../../services/cli/audit-log.ts';
+import type { AuditSample } from '../../services/cli/audit-log.ts';
+import type { AuditedRow } from '../../services/cli/audit-track.ts';
 
 /** Ticks that rows did not get, by the second from which on. */
 export interface Gap {

@@ -1,23 +1,23 @@
+import { type AuditedRow, addLag, beginTrack, canGrow, followTrack, type Moment, type Track } from './audit-track.ts';
+
 /**
  * Holds a table against the promise "each row grows by exactly one each second", from samples taken outside.
  *
  * Each sample reads, in one statement, every row's value and the last tick of its slot. The two are written by one
  * statement too, so between two samples a row must have grown by as much as its slot's tick number: more is a double
  * tick, less are missed ones. The database's own seconds bound both, so that the fence is not merely believed.
+ *
+ * What it cannot see: a double and a missed tick of one row between two samples. A slot is ticked once a second, so samples that
+ * are less than a second apart see every tick alone, except right after an outage, when two follow each other closely.
  */
-export interface AuditedRow {
-  readonly id: string;
-  /** Null: it cannot grow, as neither can the largest integer. */
-  readonly value: number | null;
-  readonly slot: number;
-  /** Whom the fence names for the row's slot. */
-  readonly owner: string | null;
-  readonly lastTick: number;
-}
-
 export interface AuditSample {
   /** The database's clock, epoch seconds. */
   readonly atSeconds: number;
+  /**
+   * When the sample was asked for and answered, by a clock of the auditor's host that nobody sets; missing: steps of the database's
+   * clock are not known.
+   */
+  readonly takenMs?: { readonly from: number; readonly to: number };
   /** Everyone the fence names for any slot, also for slots without rows. */
   readonly workers: readonly string[];
   readonly rows: readonly AuditedRow[];
@@ -29,39 +29,41 @@ export interface RowFinding {
   readonly owner: string | null;
   readonly missed: number;
   readonly double: number;
+  readonly isMisnamed: boolean;
 }
 
 export interface AuditResult {
   readonly seconds: number;
   readonly samples: number;
+  /** The longest time between two samples: within it, a double and a missed tick of one row cancel. */
+  readonly longestGapSeconds: number;
+  /** Postgres did not answer. What was missed meanwhile is counted all the same. */
+  readonly blindSeconds: number;
+  /** In the last sample. */
   readonly rows: number;
   readonly missed: number;
   readonly double: number;
-  /** Rows whose slot has no owner in the fence. */
+  /** Most rows at one sample whose slot has no owner in the fence. */
   readonly unowned: number;
-  /** Rows at NULL or the largest integer: nobody can tick them. */
+  /** Rows whose `currentworker` named another than the fence's owner, after a tick of the owner. */
+  readonly misnamed: number;
+  /** Rows at NULL or the largest integer: nobody can tick them. In the last sample. */
   readonly exhausted: number;
+  /** In the last sample. */
   readonly shares: Readonly<Record<string, number>>;
+  /** At the last sample, or for a second at a time: handovers and new rows make shares uneven for some milliseconds. */
   readonly isUneven: boolean;
+  /** The longest time for which every sample showed uneven shares. */
+  readonly unevenSeconds: number;
   /** The worst rows, at most ten. */
   readonly worst: readonly RowFinding[];
   readonly isClean: boolean;
 }
 
-interface Track {
-  readonly row: AuditedRow;
-  /** Ticks are owed from the one after this on: the slot's last, or the second the row was first seen in where that is later. */
-  readonly tick: number;
-  readonly missed: number;
-  readonly double: number;
-  readonly firstValue: number;
-  /** No tick up to this one came after the row was first seen. */
-  readonly firstTick: number;
-}
-
-const LARGEST_INTEGER = 2_147_483_647;
-/** A slot ticked in this second or the one before is up to date: workers' phases differ. */
-const FRESH_TICKS = 2;
+/** Shares that are uneven for longer are a fault: a handover is promised within this. */
+const SETTLING_SECONDS = 1;
+/** A difference between two clocks that is no step, but the way of an answer. */
+const STEP_TOLERANCE_MS = 500;
 
 export class AuditLog {
   readonly #isUneven: (shares: readonly number[]) => boolean;
@@ -69,6 +71,13 @@ export class AuditLog {
   #first: AuditSample | null = null;
   #last: AuditSample | null = null;
   #samples = 0;
+  #longestGapSeconds = 0;
+  #blindSeconds = 0;
+  #steppedSeconds = 0;
+  #mostUnowned = 0;
+  /** For how long the samples up to the last have shown uneven shares without exception; null: the last one did not. */
+  #unevenForSeconds: number | null = null;
+  #longestUnevenSeconds = 0;
   /** Findings of rows that were deleted meanwhile. */
   #gone: Track[] = [];
 
@@ -77,17 +86,28 @@ export class AuditLog {
   }
 
   add(sample: AuditSample): void {
-    this.#first ??= sample;
+    const moment = this.#begin(sample);
     const tracks = new Map<string, Track>();
     for (const row of sample.rows) {
-      if (isExhausted(row.value)) continue;
+      if (!canGrow(row)) continue;
       const known = this.#tracks.get(row.id);
-      tracks.set(row.id, known === undefined ? begin(row, sample) : compare(known, row, sample));
+      tracks.set(row.id, known === undefined ? beginTrack(row, moment) : followTrack(known, row, moment));
     }
     for (const [id, track] of this.#tracks) if (!tracks.has(id)) this.#gone.push(track);
     this.#tracks = tracks;
+    this.#noteShares(sample, moment.passedSeconds);
+    this.#first ??= sample;
     this.#last = sample;
     this.#samples += 1;
+  }
+
+  noteSilence(seconds: number): void {
+    this.#blindSeconds += seconds;
+  }
+
+  /** Until the first sample there is no result. */
+  get hasSamples(): boolean {
+    return this.#last !== null;
   }
 
   result(): AuditResult {
@@ -97,77 +117,74 @@ export class AuditLog {
     const tracks = this.#finished(last);
     const missed = tracks.reduce((sum, track) => sum + track.missed, 0);
     const double = tracks.reduce((sum, track) => sum + track.double, 0);
-    const shares = countShares(last);
-    const isUneven = this.#isUneven(Object.values(shares));
-    const unowned = last.rows.filter(({ owner }) => owner === null).length;
+    const misnamed = tracks.filter(({ isMisnamed }) => isMisnamed).length;
+    const isUneven = this.#unevenForSeconds !== null || this.#longestUnevenSeconds >= SETTLING_SECONDS;
+    const unowned = this.#mostUnowned;
     return {
-      seconds: Math.round(last.atSeconds - first.atSeconds),
+      seconds: Math.round(last.atSeconds - first.atSeconds - this.#steppedSeconds),
       samples: this.#samples,
+      longestGapSeconds: round(this.#longestGapSeconds),
+      blindSeconds: round(this.#blindSeconds),
       rows: last.rows.length,
       missed,
       double,
       unowned,
-      exhausted: last.rows.filter(({ value }) => isExhausted(value)).length,
-      shares,
+      misnamed,
+      exhausted: last.rows.filter((row) => !canGrow(row)).length,
+      shares: countShares(last),
       isUneven,
+      unevenSeconds: round(this.#longestUnevenSeconds),
       worst: listFindings(tracks).slice(0, 10),
-      isClean: missed === 0 && double === 0 && unowned === 0 && !isUneven,
+      isClean: missed === 0 && double === 0 && unowned === 0 && misnamed === 0 && !isUneven,
     };
   }
 
-  /** All rows with a missed or double tick, the worst first. */
+  /** All rows with a missed or double tick or a wrong name, the worst first. */
   findings(): RowFinding[] {
     return this.#last === null ? [] : listFindings(this.#finished(this.#last));
   }
 
+  #begin(sample: AuditSample): Moment {
+    const before = this.#last;
+    const stepTicks = before === null ? 0 : stepBetween(before, sample);
+    const passedSeconds = before === null ? 0 : Math.max(0, sample.atSeconds - before.atSeconds - stepTicks);
+    this.#steppedSeconds += stepTicks;
+    this.#longestGapSeconds = Math.max(this.#longestGapSeconds, passedSeconds);
+    return { atSeconds: sample.atSeconds, steppedSeconds: this.#steppedSeconds, stepTicks, passedSeconds };
+  }
+
+  #noteShares(sample: AuditSample, passedSeconds: number): void {
+    const isUneven = this.#isUneven(Object.values(countShares(sample)));
+    const since = this.#unevenForSeconds;
+    this.#unevenForSeconds = isUneven ? (since === null ? 0 : since + passedSeconds) : null;
+    this.#longestUnevenSeconds = Math.max(this.#longestUnevenSeconds, this.#unevenForSeconds ?? 0);
+    const unowned = sample.rows.filter(({ owner }) => owner === null).length;
+    this.#mostUnowned = Math.max(this.#mostUnowned, unowned);
+  }
+
   #finished(last: AuditSample): Track[] {
-    return [...[...this.#tracks.values()].map((track) => addLag(track, last)), ...this.#gone];
+    return [...[...this.#tracks.values()].map((track) => addLag(track, last.atSeconds)), ...this.#gone];
   }
 }
 
-/** A row seen for the first time. Its slot may have been empty until now: then its ticks are owed from this second on. */
-function begin(row: AuditedRow, sample: AuditSample): Track {
-  const second = Math.floor(sample.atSeconds);
-  return {
-    row,
-    tick: row.lastTick >= second - FRESH_TICKS ? row.lastTick : second,
-    missed: 0,
-    double: 0,
-    firstValue: row.value ?? 0,
-    firstTick: Math.max(row.lastTick, second - FRESH_TICKS),
-  };
-}
-
-function compare(known: Track, row: AuditedRow, sample: AuditSample): Track {
-  const grown = (row.value ?? 0) - (known.row.value ?? 0);
-  // Somebody else set the value: what it grew by says nothing.
-  if (grown < 0) return { ...begin(row, sample), missed: known.missed, double: known.double };
-  const owed = Math.max(0, row.lastTick - known.tick);
-  // Not what is owed: a slot first seen standing still may yet be ticked for that second, and for the one before it.
-  const allowed = Math.max(0, row.lastTick - known.row.lastTick);
-  // Workers' estimates of the database's clock may be a little ahead of it.
-  const possible = Math.floor(sample.atSeconds) + 1 - known.firstTick;
-  const beyondClock = (row.value ?? 0) - known.firstValue - possible - known.double;
-  return {
-    ...known,
-    row,
-    tick: Math.max(known.tick, row.lastTick),
-    missed: known.missed + Math.max(0, owed - grown),
-    double: known.double + Math.max(0, grown - allowed, beyondClock),
-  };
-}
-
-/** Seconds at the end that nobody has ticked, and that are too long ago to be still on their way. */
-function addLag(track: Track, last: AuditSample): Track {
-  const lag = Math.floor(last.atSeconds) - FRESH_TICKS - track.tick;
-  return lag > 0 ? { ...track, missed: track.missed + lag } : track;
+/** By how many whole seconds the database's clock was set, forward or back, as far as the time of the answers leaves no doubt. */
+function stepBetween(before: AuditSample, after: AuditSample): number {
+  if (before.takenMs === undefined || after.takenMs === undefined) return 0;
+  const wentMs = (after.atSeconds - before.atSeconds) * 1000;
+  const mostMs = after.takenMs.to - before.takenMs.from;
+  const leastMs = after.takenMs.from - before.takenMs.to;
+  const isForward = wentMs > mostMs + STEP_TOLERANCE_MS;
+  const isBack = wentMs < leastMs - STEP_TOLERANCE_MS;
+  return isForward || isBack ? Math.round((wentMs - (mostMs + leastMs) / 2) / 1000) : 0;
 }
 
 function listFindings(tracks: readonly Track[]): RowFinding[] {
   return tracks
-    .filter((track) => track.missed > 0 || track.double > 0)
+    .filter((track) => track.missed > 0 || track.double > 0 || track.isMisnamed)
     .sort((a, b) => b.double - a.double || b.missed - a.missed || (a.row.id < b.row.id ? -1 : 1))
-    .map(({ row, missed, double }) => ({ id: row.id, slot: row.slot, owner: row.owner, missed, double }));
+    .map(({ row, missed, double, isMisnamed }) => {
+      return { id: row.id, slot: row.slot, owner: row.owner, missed, double, isMisnamed };
+    });
 }
 
 function countShares({ workers, rows }: AuditSample): Record<string, number> {
@@ -176,6 +193,7 @@ function countShares({ workers, rows }: AuditSample): Record<string, number> {
   return shares;
 }
 
-function isExhausted(value: number | null): boolean {
-  return value === null || value >= LARGEST_INTEGER;
+/** Hundredths. */
+function round(seconds: number): number {
+  return Math.round(seconds * 100) / 100;
 }

@@ -9,8 +9,8 @@ import { publishApplied } from '../../shared/nats/ring-applied.ts';
 import type { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
 import { describeFailure } from '../../shared/postgres/failure.ts';
 import { CLAIM_LANE, type Fence, type SlotHolder, TICK_LANE } from '../../shared/postgres/fence.ts';
+import { hostUptimeMs } from '../../shared/process/host-uptime.ts';
 import type { ClockComparison } from './clock-skew.ts';
-import { hostUptimeMs } from './pause-watch.ts';
 import type { WorkerConfig, WorkerEffect, WorkerEvent, WorkerReport } from './protocol.ts';
 
 /** The outside that a worker's effects act on. */

@@ -1,4 +1,4 @@
-import { uptime } from 'node:os';
+import { hostUptimeMs } from '../../shared/process/host-uptime.ts';
 
 /** Clocks of the host that go on while its monotonic clock stands: by the time of day, and since its start. */
 export interface HostClocks {
@@ -8,11 +8,6 @@ export interface HostClocks {
 
 /** Less may be a slow look, or a clock that is being slewed. */
 const TOLERATED_MS = 1_000;
-
-/** Counts suspensions of the machine, and is not changed when its time of day is set. Hundredths of a second. */
-export function hostUptimeMs(): number {
-  return uptime() * 1000;
-}
 
 function readHostClocks(): HostClocks {
   return { wallMs: Date.now(), uptimeMs: hostUptimeMs() };

@@ -1,4 +1,5 @@
 import type { QueryResultRow } from 'pg';
+import { hostUptimeMs } from '../process/host-uptime.ts';
 import type { Adoption } from './adoption.ts';
 import type { PostgresLink } from './connection.ts';
 import { stateOf } from './failure.ts';
@@ -19,6 +20,8 @@ export interface InspectedRow {
 export interface TableSample {
   /** The database's clock, epoch seconds. */
   readonly atSeconds: number;
+  /** When it was asked for and answered, by the uptime of this process's host. */
+  readonly takenMs: { readonly from: number; readonly to: number };
   /** Everyone the fence names for any slot. */
   readonly workers: readonly string[];
   readonly rows: readonly InspectedRow[];
@@ -88,13 +91,15 @@ export class Inspection {
     // From the slots, so that the owners of empty ones are there too.
     const text = `SELECT extract(epoch FROM now())::float8 AS "atSeconds", ${this.#columns} FROM scaler.slot s LEFT ${this.#join}`;
     type Found = Omit<InspectedRow, 'id'> & { readonly id: string | null; readonly atSeconds: number } & QueryResultRow;
+    const from = hostUptimeMs();
     const { rows: found } = await this.#link.query<Found>(LANE, { name: 'inspection-sample', text });
+    const takenMs = { from, to: hostUptimeMs() };
     const workers = new Set<string>();
     const rows: InspectedRow[] = [];
     for (const { id, atSeconds: _, ...rest } of found) {
       if (rest.owner !== null) workers.add(rest.owner);
       if (id !== null) rows.push({ ...rest, id } as InspectedRow);
     }
-    return { atSeconds: found[0]?.atSeconds ?? 0, workers: [...workers], rows };
+    return { atSeconds: found[0]?.atSeconds ?? 0, takenMs, workers: [...workers], rows };
   }
 }

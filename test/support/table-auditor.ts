@@ -10,7 +10,8 @@ import { addRows, removeRows } from '../../shared/postgres/rows.ts';
 import { parseTableNames } from '../../shared/postgres/table.ts';
 import { isUneven } from '../../shared/ring/assignment.ts';
 
-const SAMPLE_EVERY_MS = 1_000;
+/** As the audit's own. */
+const SAMPLE_EVERY_MS = 400;
 const ADOPTION_EVERY_MS = 50;
 const SILENT = pino({ level: 'silent' });
 const TABLE = parseTableNames({

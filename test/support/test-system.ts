@@ -57,11 +57,16 @@ export class TestSystem {
     return this.#start(`services/${service}/main.ts`, [`--${service}-id`, id], {}, root);
   }
 
+  /** Starts a command that ends by itself, or by a signal. */
+  command(...args: readonly string[]): ServiceProcess {
+    return this.#start('services/cli/main.ts', [...args]);
+  }
+
   /** Runs a command to its end. */
   async cli(
     ...args: readonly string[]
   ): Promise<{ readonly code: number; readonly json: readonly LogLine[]; readonly text: string }> {
-    const command = this.#start('services/cli/main.ts', [...args]);
+    const command = this.command(...args);
     const code = await command.end();
     return { code: Number(code), json: command.lines, text: command.stray.join('\n') };
   }

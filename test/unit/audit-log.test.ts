@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { type AuditedRow, AuditLog, type AuditSample } from '../../services/cli/audit-log.ts';
+import { AuditLog, type AuditSample } from '../../services/cli/audit-log.ts';
+import type { AuditedRow } from '../../services/cli/audit-track.ts';
 import { isUneven } from '../../shared/ring/assignment.ts';
 
 const SECOND = 1_000;
 
 /** A row of worker a whose slot was last ticked for `lastTick`. */
 function row(value: number | null, lastTick: number, change: Partial<AuditedRow> = {}): AuditedRow {
-  return { id: 'r1', value, slot: 7, owner: 'a', lastTick, ...change };
+  return { id: 'r1', value, currentWorker: 'a', slot: 7, owner: 'a', lastTick, ...change };
 }
 
 function sample(atSeconds: number, ...rows: AuditedRow[]): AuditSample {
@@ -33,7 +34,7 @@ describe('the audit finds', () => {
   test('a missed tick: the number went on, the value did not', () => {
     const result = audit(sample(SECOND + 0.5, row(10, SECOND)), sample(SECOND + 2.5, row(11, SECOND + 2)));
     assert.deepEqual([result.missed, result.double, result.isClean], [1, 0, false]);
-    assert.deepEqual(result.worst, [{ id: 'r1', slot: 7, owner: 'a', missed: 1, double: 0 }]);
+    assert.deepEqual(result.worst, [{ id: 'r1', slot: 7, owner: 'a', missed: 1, double: 0, isMisnamed: false }]);
   });
 
   test('every faulty row, not only the worst ten', () => {
@@ -45,7 +46,7 @@ describe('the audit finds', () => {
     log.add(sample(SECOND + 2.5, ...rows(11, SECOND + 2)));
     assert.equal(log.result().worst.length, 10);
     assert.equal(log.findings().length, 12);
-    assert.deepEqual(log.findings()[11], { id: 'r21', slot: 11, owner: 'a', missed: 1, double: 0 });
+    assert.deepEqual(log.findings()[11], { id: 'r21', slot: 11, owner: 'a', missed: 1, double: 0, isMisnamed: false });
   });
 
   test('a double tick: the value grew by more than the number', () => {
@@ -82,7 +83,105 @@ describe('the audit finds', () => {
   });
 });
 
+describe('the audit finds, at any sample', () => {
+  test('a double and a missed tick that cancel by the end', () => {
+    const result = audit(
+      sample(SECOND + 0.2, row(10, SECOND)),
+      sample(SECOND + 1.2, row(12, SECOND + 1)),
+      sample(SECOND + 2.2, row(12, SECOND + 2)),
+    );
+    assert.deepEqual([result.missed, result.double, result.isClean], [1, 1, false]);
+  });
+
+  test('rows without an owner, also where they have one at the end', () => {
+    const result = audit(
+      sample(SECOND + 0.5, row(10, SECOND, { owner: null })),
+      sample(SECOND + 1.5, row(11, SECOND + 1)),
+    );
+    assert.deepEqual([result.unowned, result.isClean], [1, false]);
+  });
+
+  test('shares that were uneven for a second or more, also where they are even at the end', () => {
+    const at = (seconds: number, isEven: boolean): AuditSample => ({
+      atSeconds: SECOND + seconds,
+      workers: ['a', 'b'],
+      rows: ['r1', 'r2', 'r3', 'r4'].map((id, index) => {
+        const owner = isEven && index % 2 === 0 ? 'b' : 'a';
+        return row(Math.floor(seconds), SECOND + Math.floor(seconds), { id, owner, currentWorker: owner });
+      }),
+    });
+    const long = audit(at(0.5, true), at(0.9, false), at(1.3, false), at(1.9, false), at(2.3, true));
+    assert.deepEqual([long.isUneven, long.unevenSeconds, long.isClean], [true, 1, false]);
+    const handover = audit(at(0.5, true), at(0.9, false), at(1.3, false), at(1.7, true));
+    assert.deepEqual([handover.isUneven, handover.unevenSeconds, handover.isClean], [false, 0.4, true]);
+  });
+
+  test('a row that names another worker than its owner, after a tick of the owner', () => {
+    const b = { owner: 'b' };
+    const result = audit(
+      sample(SECOND + 0.5, row(10, SECOND)),
+      sample(SECOND + 0.9, row(10, SECOND, b)),
+      sample(SECOND + 1.3, row(11, SECOND + 1, b)),
+      sample(SECOND + 2.3, row(12, SECOND + 2, { ...b, currentWorker: 'b' })),
+    );
+    assert.deepEqual([result.misnamed, result.missed, result.isClean], [1, 0, false]);
+    assert.equal(result.worst[0]?.isMisnamed, true);
+  });
+
+  test('how far apart the samples were, and how long Postgres was silent', () => {
+    const log = new AuditLog(isUneven);
+    log.add(sample(SECOND + 0.5, row(10, SECOND)));
+    log.noteSilence(3.25);
+    log.add(sample(SECOND + 4.75, row(11, SECOND + 4)));
+    const { longestGapSeconds, blindSeconds, missed } = log.result();
+    assert.deepEqual([longestGapSeconds, blindSeconds, missed], [4.25, 3.25, 3]);
+  });
+});
+
 describe('the audit does not mistake', () => {
+  test('a former owner’s name before the first tick of the new one, or in a row that was skipped', () => {
+    const b = { owner: 'b' };
+    const result = audit(
+      sample(SECOND + 0.5, row(10, SECOND)),
+      // The former owner ticked, then its slot was claimed.
+      sample(SECOND + 1.5, row(11, SECOND + 1, b)),
+      sample(SECOND + 1.9, row(11, SECOND + 1, b)),
+      // Stamped, but the row was locked.
+      sample(SECOND + 2.5, row(11, SECOND + 2, b)),
+      sample(SECOND + 3.5, row(12, SECOND + 3, { ...b, currentWorker: 'b' })),
+    );
+    assert.deepEqual([result.misnamed, result.missed], [0, 1]);
+  });
+
+  /** A sample whose answer took 2 ms, by the auditor's own clock. */
+  const timed = (atSeconds: number, ownSeconds: number, ...rows: AuditedRow[]): AuditSample => ({
+    ...sample(atSeconds, ...rows),
+    takenMs: { from: ownSeconds * 1000, to: ownSeconds * 1000 + 2 },
+  });
+
+  test('seconds that the database’s clock skipped, because it was set forward', () => {
+    const result = audit(
+      timed(SECOND + 0.5, 50.5, row(10, SECOND)),
+      timed(SECOND + 10.5, 51.5, row(11, SECOND + 1)),
+      timed(SECOND + 12.5, 53.5, row(13, SECOND + 12)),
+      timed(SECOND + 13.5, 54.5, row(14, SECOND + 13)),
+    );
+    assert.deepEqual([result.missed, result.double, result.seconds], [0, 0, 4]);
+    const doubled = audit(timed(SECOND + 0.5, 50.5, row(10, SECOND)), timed(SECOND + 10.5, 51.5, row(18, SECOND + 10)));
+    assert.ok(doubled.double > 0, 'skipped seconds allow no ticks');
+  });
+
+  test('seconds that come again, because the database’s clock was set back', () => {
+    const result = audit(
+      timed(SECOND + 0.5, 50.5, row(10, SECOND)),
+      timed(SECOND + 1.5, 51.5, row(11, SECOND + 1)),
+      timed(SECOND - 7.5, 52.5, row(11, SECOND + 1)),
+      timed(SECOND - 5.5, 54.5, row(12, SECOND - 6)),
+      timed(SECOND - 4.5, 55.5, row(13, SECOND - 5)),
+    );
+    assert.deepEqual([result.missed, result.double], [0, 0]);
+  });
+
   test('a new row in a slot that was empty for long', () => {
     const result = audit(
       sample(SECOND + 0.5),

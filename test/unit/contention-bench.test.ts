@@ -30,7 +30,14 @@ const missedTargets = (change: Partial<WorkloadResult>) =>
     .map(({ target }) => target);
 
 describe('bench:contention counts missed ticks', () => {
-  const finding = (id: string, missed: number, double = 0) => ({ id, slot: 1, owner: 'a', missed, double });
+  const finding = (id: string, missed: number, double = 0) => ({
+    id,
+    slot: 1,
+    owner: 'a',
+    missed,
+    double,
+    isMisnamed: false,
+  });
 
   it('excuses only the seconds that a deliberate lock covers from beginning to end', () => {
     const holds = [{ ids: ['r1'], fromMs: 10_300, toMs: 15_200 }];

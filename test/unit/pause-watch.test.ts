@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { type HostClocks, hostUptimeMs, PauseWatch } from '../../services/worker/pause-watch.ts';
+import { type HostClocks, PauseWatch } from '../../services/worker/pause-watch.ts';
+import { hostUptimeMs } from '../../shared/process/host-uptime.ts';
 
 /** A watch whose host's clocks show what was passed since the start. */
 function watching() {

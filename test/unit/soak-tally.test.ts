@@ -61,7 +61,14 @@ describe("the soak's tally", () => {
 });
 
 describe('a gap', () => {
-  const row = (value: number, lastTick: number) => ({ id: 'r', value, slot: 0, owner: 'a', lastTick });
+  const row = (value: number, lastTick: number) => ({
+    id: 'r',
+    value,
+    slot: 0,
+    currentWorker: 'a',
+    owner: 'a',
+    lastTick,
+  });
   const gapsOf = (...rows: ReturnType<typeof row>[]) => {
     const gaps = new Gaps();
     return rows.flatMap((each) => gaps.add({ atSeconds: each.lastTick, workers: ['a'], rows: [each] }));
@@ -85,7 +92,14 @@ describe('a gap', () => {
 });
 
 describe('rest', () => {
-  const row = (id: string, owner: string, lastTick = 100) => ({ id, value: 1, slot: 0, owner, lastTick });
+  const row = (id: string, owner: string, lastTick = 100) => ({
+    id,
+    value: 1,
+    currentWorker: owner,
+    slot: 0,
+    owner,
+    lastTick,
+  });
 
   it('is every row ticked just now by those that run, evenly', () => {
     const sample = { atSeconds: 101.5, workers: ['b', 'a'], rows: [row('1', 'a'), row('2', 'b')] };
