@@ -50,6 +50,10 @@ export class FakePostgres {
   readonly badSlots = new Set<number>();
   /** Database epoch ms minus world ms. */
   clockOffsetMs: number;
+  /** When the clock was set forward, by world time, and by how many seconds. */
+  readonly stepsForward: { readonly atMs: number; readonly seconds: number }[] = [];
+  /** By slot: when it was last stamped before its newest stamp, and then; world time. */
+  readonly stamps = new Map<number, { readonly beforeMs: number | null; readonly atMs: number }>();
   /** The highest second that the clock showed before it was set back; -Infinity: it never was. */
   setBackFrom = Number.NEGATIVE_INFINITY;
   lastEpoch = 0;
@@ -87,6 +91,7 @@ export class FakePostgres {
   }
 
   setClock(byMs: number): void {
+    if (byMs > 0) this.stepsForward.push({ atMs: this.#worldMs(), seconds: Math.ceil(byMs / 1000) });
     if (byMs < 0) this.setBackFrom = Math.max(this.setBackFrom, this.second);
     this.clockOffsetMs += byMs;
   }
@@ -156,6 +161,7 @@ export class FakePostgres {
       const missed = isPaused ? weight : isOut || isLocked || isBad ? 1 : 0;
       if (weight > missed) before.push({ slot, lastTick: row.lastTick, rows: weight - missed });
       row.lastTick = args.tick;
+      this.stamps.set(slot, { beforeMs: this.stamps.get(slot)?.atMs ?? null, atMs: this.#worldMs() });
       found.stamped += 1;
       found.rows += weight - missed;
       found.missed += missed;

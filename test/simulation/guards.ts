@@ -120,6 +120,18 @@ export const GUARDS: readonly Guard[] = [
     ],
   },
   {
+    name: 'skipped-numbers',
+    rule: 'tick numbers that the database’s clock skipped are not counted as missed',
+    harm: /ticks as missed; at most/,
+    edits: [
+      {
+        file: 'services/worker/missed-ticks.ts',
+        from: 'const seconds = tick - lastTick - 1 - skippedSince(lastTick, steps);',
+        to: 'const seconds = tick - lastTick - 1;',
+      },
+    ],
+  },
+  {
     name: 'no-early-tick',
     rule: 'no slot is stamped with a tick that the database’s clock has not come near',
     harm: /ticked for \d+; the database's clock shows \d+/,

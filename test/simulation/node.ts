@@ -39,6 +39,7 @@ export class SimulatedNode<State, Event, Effect> implements Reachable<Event> {
   readonly #timeline: Timeline;
   readonly #step: StepFunction<State, Event, Effect>;
   readonly #wake: Event;
+  readonly #resume: () => Event | null;
   readonly #perform: (effect: Effect) => void;
   readonly #onConnectionClosed: () => void;
   /** Its monotonic clock: offset and rate against world time. */
@@ -57,6 +58,8 @@ export class SimulatedNode<State, Event, Effect> implements Reachable<Event> {
     readonly initial: State;
     readonly step: StepFunction<State, Event, Effect>;
     readonly wake: Event;
+    /** What a pause of its machine is noticed by; null: by nothing. */
+    readonly resume?: () => Event | null;
     readonly perform: (effect: Effect) => void;
     /** Its end is seen by the NATS server. */
     readonly onConnectionClosed: () => void;
@@ -69,6 +72,7 @@ export class SimulatedNode<State, Event, Effect> implements Reachable<Event> {
     this.state = options.initial;
     this.#step = options.step;
     this.#wake = options.wake;
+    this.#resume = options.resume ?? (() => null);
     this.#perform = options.perform;
     this.#onConnectionClosed = options.onConnectionClosed;
     this.presentSinceMs = options.timeline.nowMs;
@@ -123,9 +127,11 @@ export class SimulatedNode<State, Event, Effect> implements Reachable<Event> {
   thaw(): void {
     if (!this.isFrozen) return;
     this.isFrozen = false;
+    const noticed = this.#pausedSinceMs === null ? null : this.#resume();
     if (this.#pausedSinceMs !== null) this.#pausedMs += this.#timeline.nowMs - this.#pausedSinceMs;
     this.#pausedSinceMs = null;
     this.noteTrouble();
+    if (noticed !== null) this.deliver(noticed);
     this.wake();
     for (const event of this.#waiting.splice(0)) this.deliver(event);
   }

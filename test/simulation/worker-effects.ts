@@ -1,4 +1,5 @@
 import type { CoordinatorEvent } from '../../services/coordinator/protocol.ts';
+import { isMeasured } from '../../services/worker/database-clock.ts';
 import { livenessOf } from '../../services/worker/machine.ts';
 import type { WorkerEffect, WorkerEvent } from '../../services/worker/protocol.ts';
 import { assertNever } from '../../shared/machine/machine.ts';
@@ -13,13 +14,19 @@ export function performWorkerEffect(world: World, node: WorkerNode, effect: Work
     case 'check-identity':
       return checkIdentity(world, node);
     case 'serve-probe':
+      return;
     case 'report':
+      if (effect.report.kind === 'ticks-missed') world.missed.noteReport(node, effect.report.missed);
       return;
     case 'measure-clock': {
       const sentMs = node.nowMs;
       return askPostgres(world, node, {
         apply: () => postgres.clockMs,
-        answer: (serverMs) => ({ kind: 'clock-measured', serverMs, sentMs, receivedMs: node.nowMs }),
+        answer: (serverMs) => {
+          const hostMs = world.timeline.nowMs;
+          if (!isMeasured(node.state.clock)) world.missed.noteFirstMeasured(node, hostMs);
+          return { kind: 'clock-measured', serverMs, sentMs, receivedMs: node.nowMs, hostMs };
+        },
         failed: { kind: 'clock-failed' },
       });
     }
@@ -72,7 +79,11 @@ export function performWorkerEffect(world: World, node: WorkerNode, effect: Work
       const withBefore = lane === 'gained' || lane === 'held' || effect.withBefore === true;
       return askPostgres(world, node, {
         isWrite: true,
-        apply: () => postgres.tick({ ...holder, ...asked, isLast, withBefore }),
+        apply: () => {
+          const { before = [], ...result } = postgres.tick({ ...holder, ...asked, isLast, withBefore: true });
+          world.missed.noteTick(node, before, { isCounted: withBefore });
+          return withBefore ? { ...result, before } : result;
+        },
         answer: (result) => ({ kind: 'ticked', lane, tick, slots, isLast, result }),
         failed: { kind: 'tick-failed', lane, tick, slots, reason: 'unreachable' },
       });

@@ -7,6 +7,7 @@ import type { Evidence, Snapshot } from '../../shared/ring/snapshot.ts';
 import { performCoordinatorEffect } from './coordinator-effects.ts';
 import { FakeBucket, type FakeNats, FakeStream, type StreamName } from './fake-nats.ts';
 import { type BrokenFence, FakePostgres } from './fake-postgres.ts';
+import { MissedCount } from './missed-count.ts';
 import { type Reachable, SimulatedNode, type Way } from './node.ts';
 import { Random } from './random.ts';
 import { Timeline } from './timeline.ts';
@@ -70,6 +71,7 @@ export class World {
   readonly timeline = new Timeline();
   readonly random: Random;
   readonly postgres: FakePostgres;
+  readonly missed: MissedCount;
   readonly nats: FakeNats;
   readonly workers: WorkerNode[] = [];
   readonly coordinators: CoordinatorNode[] = [];
@@ -116,6 +118,7 @@ export class World {
     const broken = options.broken === 'probe' ? 'none' : options.broken;
     const worldMs = () => this.timeline.nowMs;
     this.postgres = new FakePostgres({ slots: options.slots, clockOffsetMs, worldMs, broken });
+    this.missed = new MissedCount(this.postgres);
   }
 
   get liveWorkers(): WorkerNode[] {
@@ -142,6 +145,8 @@ export class World {
       }),
       step: stepWorker,
       wake: { kind: 'wake' },
+      // Some pauses leave no trace in the host's other clocks.
+      resume: () => (this.random.chance(0.5) ? { kind: 'pause-noticed' } : null),
       perform: (effect) => performWorkerEffect(this, node, effect),
     });
     this.workers.push(node);
