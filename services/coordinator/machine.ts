@@ -174,11 +174,8 @@ export function stepCoordinator(
 ): Step<CoordinatorState, CoordinatorEffect> {
   if (state.isStopped) return { state, effects: [], wakeAtMs: null };
   // First of all: a leader that overslept its lease must know it before it acts on anything.
-  const held = takeLeadership(
-    state,
-    checkHold(state.leadership, leadershipContext(state, nowMs)),
-    'no acknowledgement in time',
-  );
+  const hold = checkHold(state.leadership, leadershipContext(state, nowMs));
+  const held = takeLeadership(state, hold, 'no acknowledgement in time');
   const leaderLostMs = noteLeaderLoss(held.state.leaderLostMs, event, { id: state.config.id, nowMs });
   const connectedAtMs = state.connectedAtMs ?? nowMs;
   const handled = handle({ ...held.state, leaderLostMs, connectedAtMs }, event, nowMs);
@@ -249,11 +246,8 @@ function handle(state: CoordinatorState, event: CoordinatorEvent, nowMs: number)
       if (isYoung(state, nowMs)) state.heardAtMs.set(event.value.id, nowMs);
       return inTerm(state, (term) => handleInTerm(term, event, { state, nowMs }), nowMs);
     case 'leave-requested': {
-      const left = takeLeadership(
-        state,
-        letGo(state.leadership, { retire: true, nowMs, pauseMs: 0 }),
-        'asked to leave',
-      );
+      const step = letGo(state.leadership, { retire: true, nowMs, pauseMs: 0 });
+      const left = takeLeadership(state, step, 'asked to leave');
       return { state: { ...left.state, isLeaving: true }, effects: left.effects };
     }
     default:
