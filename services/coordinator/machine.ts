@@ -670,8 +670,7 @@ function takeApplied(term: Term, applied: RingApplied, nowMs: number): TermChang
   if (applied.epoch > term.epoch || (applied.epoch === term.epoch && applied.version > term.planner.version)) {
     return { term, effects: [{ kind: 'report', report: { kind: 'applied-rejected', applied } }] };
   }
-  const received = receiveApplied(term.recovery, applied, nowMs);
-  return { term: { ...term, recovery: received.state }, effects: received.effects };
+  return unchanged({ ...term, recovery: receiveApplied(term.recovery, applied, nowMs) });
 }
 
 /** Just connected, perhaps with everybody after an outage. */

@@ -265,5 +265,5 @@ export type CoordinatorReport =
   | { readonly kind: 'fence-forged'; readonly slots: number }
   | { readonly kind: 'applied-rejected'; readonly applied: RingApplied }
   /** Of no recovery under way. In row-seconds. */
-  | { readonly kind: 'ticks-missed'; readonly worker: string; readonly missed: number }
+  | { readonly kind: 'ticks-missed'; readonly missed: number; readonly workers: readonly string[] }
   | { readonly kind: 'recovered'; readonly recovery: Recovery };

@@ -1,8 +1,10 @@
+import { earliest } from '../../shared/machine/machine.ts';
 import type { RingApplied } from '../../shared/nats/ring-applied.ts';
 import type { Assignment } from '../../shared/ring/assignment.ts';
 import type { Recovery } from '../../shared/ring/recovery.ts';
 import { compareOrder, type Order, type Snapshot } from '../../shared/ring/snapshot.ts';
 import type { CoordinatorEffect, CoordinatorEvent, MemberChange } from './protocol.ts';
+import { addMisses, describeMisses, reportAtMs, type StrayMisses } from './stray-misses.ts';
 
 /**
  * How long does each disruption take to mend? Follows every snapshot of this term from the evidence of its first cause to
@@ -22,6 +24,7 @@ export interface RecoveryState {
   readonly evidenceMs: number | null;
   /** Oldest first. */
   readonly disruptions: readonly Disruption[];
+  readonly strayMisses: StrayMisses | null;
   /** Summed up in this term, oldest first. */
   readonly recent: readonly Recovery[];
 }
@@ -54,6 +57,7 @@ export const NO_RECOVERY: RecoveryState = {
   suspectedMs: new Map(),
   evidenceMs: null,
   disruptions: [],
+  strayMisses: null,
   recent: [],
 };
 
@@ -172,20 +176,15 @@ export function noteAcknowledgement(state: RecoveryState, order: Order, nowMs: n
  * A worker that has claimed at (epoch, version) has claimed all that earlier snapshots of this term gave it, too: of
  * several that wait for it, it may have applied only the newest. The figures count for the newest of them.
  *
- * A report of missed ticks alone (no slots) completes nothing. If no disruption under way fits, its ticks are reported by
- * themselves: of rows that stayed with their worker, or of a takeover that was summed up without it.
+ * A report of missed ticks alone (no slots) completes nothing. If no disruption under way fits, its ticks are stray.
  */
-export function receiveApplied(state: RecoveryState, applied: RingApplied, nowMs: number): RecoveryStep {
+export function receiveApplied(state: RecoveryState, applied: RingApplied, nowMs: number): RecoveryState {
   const isOnlyMissed = applied.slots === 0;
   const covers = ({ snapshot, awaited }: Disruption) =>
     snapshot.epoch === applied.epoch && snapshot.version <= applied.version && awaited.has(applied.worker);
   const newest = state.disruptions.findLast(covers);
-  if (newest === undefined) {
-    const { worker, missed } = applied;
-    if (missed === 0) return { state, effects: [] };
-    return { state, effects: [{ kind: 'report', report: { kind: 'ticks-missed', worker, missed } }] };
-  }
-  const changed = mapDisruptions(state, (disruption) => {
+  if (newest === undefined) return { ...state, strayMisses: addMisses(state.strayMisses, applied, nowMs) };
+  return mapDisruptions(state, (disruption) => {
     if (isOnlyMissed) {
       return disruption === newest ? { ...disruption, missed: disruption.missed + applied.missed } : disruption;
     }
@@ -193,15 +192,15 @@ export function receiveApplied(state: RecoveryState, applied: RingApplied, nowMs
       ? takeWord(disruption, applied, { hasFigures: disruption === newest, nowMs })
       : disruption;
   });
-  return { state: changed, effects: [] };
 }
 
 /** Sums up what is over, or overdue. */
-export function advanceRecovery(state: RecoveryState, nowMs: number): RecoveryStep {
+export function advanceRecovery(before: RecoveryState, nowMs: number): RecoveryStep {
+  const { state, effects } = reportStrays(before, nowMs);
   const isOver = (disruption: Disruption) =>
     disruption.isAcknowledged && (disruption.awaited.size === 0 || nowMs >= limitMs(disruption));
   const over = state.disruptions.filter(isOver);
-  if (over.length === 0) return { state, effects: [] };
+  if (over.length === 0) return { state, effects };
   const recoveries = over.map(sumUp);
   return {
     state: {
@@ -209,16 +208,25 @@ export function advanceRecovery(state: RecoveryState, nowMs: number): RecoverySt
       disruptions: state.disruptions.filter((disruption) => !isOver(disruption)),
       recent: [...state.recent, ...recoveries].slice(-KEPT),
     },
-    effects: recoveries.flatMap((recovery): CoordinatorEffect[] => [
-      { kind: 'report', report: { kind: 'recovered', recovery } },
-      { kind: 'publish-recovery', recovery },
-    ]),
+    effects: [
+      ...effects,
+      ...recoveries.flatMap((recovery): CoordinatorEffect[] => [
+        { kind: 'report', report: { kind: 'recovered', recovery } },
+        { kind: 'publish-recovery', recovery },
+      ]),
+    ],
   };
 }
 
 export function recoveryWakeAtMs(state: RecoveryState): number | null {
   const limits = state.disruptions.filter(({ isAcknowledged }) => isAcknowledged).map(limitMs);
-  return limits.length === 0 ? null : Math.min(...limits);
+  return earliest(reportAtMs(state.strayMisses), ...limits);
+}
+
+function reportStrays(state: RecoveryState, nowMs: number): RecoveryStep {
+  const { strayMisses } = state;
+  if (strayMisses === null || nowMs < (reportAtMs(strayMisses) ?? nowMs)) return { state, effects: [] };
+  return { state: { ...state, strayMisses: null }, effects: [describeMisses(strayMisses)] };
 }
 
 function takeWord(

@@ -9,7 +9,7 @@ import type { CoordinatorReport } from './protocol.ts';
 
 /** The cause of missed ticks of rows that stayed with their worker, or whose recovery was summed up before. */
 const NO_RECOVERY = 'none';
-/** A log line stays short; the record on `ring.recovery` names them all. */
+/** A log line stays short. */
 const NAMED_MOST = 20;
 
 /** Turns what the machine reports into log lines and metrics. */
@@ -111,9 +111,12 @@ export function makeCoordinatorReports(options: {
         const { worker, epoch, version } = report.applied;
         return log.warn({ peer: worker, epoch, version }, 'report of an unpublished snapshot rejected');
       }
-      case 'ticks-missed':
+      case 'ticks-missed': {
+        const { missed, workers } = report;
         metrics.missedTicks.inc({ cause: NO_RECOVERY }, report.missed);
-        return log.warn({ peer: report.worker, missed: report.missed }, 'ticks missed outside a recovery');
+        const fields = { missed, workers: workers.length, peers: workers.slice(0, NAMED_MOST) };
+        return log.warn(fields, 'ticks missed outside a recovery');
+      }
       case 'recovered':
         return reportRecovery(log, metrics, report.recovery);
       default:

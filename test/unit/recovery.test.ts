@@ -11,7 +11,7 @@ import {
   noteMember,
   noteSuspicions,
   type RecoveryState,
-  receiveApplied as receiveStep,
+  receiveApplied,
   recoveryWakeAtMs,
 } from '../../services/coordinator/recovery.ts';
 import type { RingApplied } from '../../shared/nats/ring-applied.ts';
@@ -40,8 +40,6 @@ const published = () => noteAcknowledgement(decided(), { epoch: 1, version: 2 },
 function word(worker: string, applied: Partial<RingApplied> = {}): RingApplied {
   return { worker, epoch: 1, version: 2, claimedMs: 4, firstTickMs: 10, slots: 2, rows: 2, missed: 0, ...applied };
 }
-
-const receiveApplied = (...args: Parameters<typeof receiveStep>) => receiveStep(...args).state;
 
 /** What is summed up at that time, and nothing else. */
 function summedUp(state: RecoveryState, nowMs: number): readonly Recovery[] {
@@ -152,7 +150,7 @@ describe('recovery: messages early, late, twice or not at all', () => {
   it('a word told twice counts once, and those of strangers, other terms and later snapshots not at all', () => {
     const once = receiveApplied(published(), word('a', { missed: 2 }), 130);
     for (const stranger of [word('a', { missed: 2 }), word('x'), word('b', { epoch: 2 }), word('b', { version: 1 })]) {
-      assert.equal(receiveApplied(once, stranger, 131), once);
+      assert.equal(receiveApplied(once, stranger, 131).disruptions, once.disruptions);
     }
   });
 
@@ -238,9 +236,14 @@ describe('recovery: missed ticks that no takeover reports', () => {
   const only = (missed: number, applied: Partial<RingApplied> = {}) =>
     word('a', { claimedMs: 0, firstTickMs: null, slots: 0, rows: 0, missed, ...applied });
 
+  const strays = (state: RecoveryState, nowMs: number) =>
+    advanceRecovery(state, nowMs).effects.flatMap((effect) =>
+      effect.kind === 'report' && effect.report.kind === 'ticks-missed' ? [effect.report] : [],
+    );
+
   it('count for the disruption under way, and complete nothing', () => {
-    const { state, effects } = receiveStep(published(), only(3), 130);
-    assert.deepEqual(effects, []);
+    const state = receiveApplied(published(), only(3), 130);
+    assert.equal(state.strayMisses, null);
     const told = ['a', 'b'].reduce((before, id) => receiveApplied(before, word(id, { missed: 1 }), 140), state);
     assert.deepEqual([summedUp(state, 130), summedUp(told, 140)[0]?.missed], [[], 5]);
   });
@@ -252,11 +255,20 @@ describe('recovery: missed ticks that no takeover reports', () => {
       [over, word('b', { missed: 3 })],
       [published(), only(3, { epoch: 9 })],
     ] as const) {
-      const step = receiveStep(state, report, 6_001);
-      assert.equal(step.state, state);
-      const { worker, missed } = report;
-      assert.deepEqual(step.effects, [{ kind: 'report', report: { kind: 'ticks-missed', worker, missed } }]);
+      const told = receiveApplied(state, report, 6_001);
+      assert.deepEqual(strays(told, 9_000), []);
+      assert.deepEqual(strays(told, 9_001), [{ kind: 'ticks-missed', missed: 3, workers: [report.worker] }]);
     }
-    assert.deepEqual(receiveStep(NO_RECOVERY, word('a'), 1).effects, []);
+    assert.equal(receiveApplied(NO_RECOVERY, word('a'), 1).strayMisses, null);
+  });
+
+  it('are reported once for all workers that tell of some after an outage, and again for later ones', () => {
+    const first = receiveApplied(NO_RECOVERY, only(3), 1_000);
+    const both = ['c', 'b', 'c'].reduce((state, id) => receiveApplied(state, only(2, { worker: id }), 2_500), first);
+    const reported = [{ kind: 'ticks-missed', missed: 9, workers: ['a', 'b', 'c'] }];
+    assert.deepEqual(strays(both, 4_000), reported);
+    const { state } = advanceRecovery(both, 4_000);
+    assert.deepEqual([strays(state, 9_000), recoveryWakeAtMs(state)], [[], null]);
+    assert.equal(recoveryWakeAtMs(receiveApplied(state, only(1), 10_000)), 13_000);
   });
 });

@@ -1,0 +1,33 @@
+import type { CoordinatorEffect } from './protocol.ts';
+
+/**
+ * Missed ticks that belong to no disruption: of rows that stayed with their worker, or of a takeover that was summed up
+ * already. After an outage of Postgres every worker tells of some, so they are collected for a moment and reported once.
+ */
+export interface StrayMisses {
+  readonly sinceMs: number;
+  /** In row-seconds. */
+  readonly missed: number;
+  readonly workers: ReadonlySet<string>;
+}
+
+/** Workers find Postgres again up to a second and a half apart. */
+const COLLECTED_FOR_MS = 3_000;
+
+export function addMisses(
+  before: StrayMisses | null,
+  { worker, missed }: { readonly worker: string; readonly missed: number },
+  nowMs: number,
+): StrayMisses | null {
+  if (missed === 0) return before;
+  const { sinceMs, missed: sum, workers } = before ?? { sinceMs: nowMs, missed: 0, workers: new Set<string>() };
+  return { sinceMs, missed: sum + missed, workers: new Set(workers).add(worker) };
+}
+
+export function reportAtMs(misses: StrayMisses | null): number | null {
+  return misses === null ? null : misses.sinceMs + COLLECTED_FOR_MS;
+}
+
+export function describeMisses({ missed, workers }: StrayMisses): CoordinatorEffect {
+  return { kind: 'report', report: { kind: 'ticks-missed', missed, workers: [...workers].sort() } };
+}
