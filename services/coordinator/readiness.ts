@@ -88,15 +88,13 @@ export function judgeCoordinator(readiness: Readiness, facts: CoordinatorFacts):
   const { startedMs, postgres, nats, table } = readiness;
   const sinceMs = startedMs ?? nowMs;
   if (facts.isLeaving) return { reason: 'leaving', sinceMs: nowMs };
-  for (const [server, watch] of [
-    ['NATS', nats],
-    ['Postgres', postgres],
-  ] as const) {
-    const trouble = describeTrouble(watch, nowMs);
-    if (trouble !== null) return { ...trouble, reason: `${server}: ${trouble.reason}` };
-  }
+  const natsTrouble = describeTrouble(nats, nowMs);
+  if (natsTrouble !== null) return { ...natsTrouble, reason: `NATS: ${natsTrouble.reason}` };
+  // It names the remedy; what Postgres says of the same damage does not.
   const damage = describeDamage(care);
   if (damage !== null) return { reason: damage, sinceMs: table.trouble?.sinceMs ?? nowMs };
+  const postgresTrouble = describeTrouble(postgres, nowMs);
+  if (postgresTrouble !== null) return { ...postgresTrouble, reason: `Postgres: ${postgresTrouble.reason}` };
   if (!nats.hasAnswered) return { reason: 'the leader key has not been read yet', sinceMs };
   if (!postgres.hasAnswered) return { reason: 'Postgres has not answered yet', sinceMs };
   if (facts.isTakingOffice) return { reason: 'taking office: reading ring, fence and table', sinceMs };

@@ -24,6 +24,15 @@ export async function untilAllReady(services: Services): Promise<void> {
   }
 }
 
+/** Where a trouble was logged, its end is too, some seconds later. */
+async function untilAllCalm(services: Services, from: ReadonlyMap<string, number>): Promise<void> {
+  for (const [name, service] of Object.entries(services)) {
+    const lines = () => service.lines.slice(from.get(name) ?? 0);
+    const isOver = () => countOf(lines(), BEGAN) === countOf(lines(), ENDED);
+    await eventually(`${name} to log the end`, isOver, () => service.tail());
+  }
+}
+
 export interface Trial {
   readonly services: Services;
   /** What `/readyz` of each service must say during the trouble; services without one must stay ready. */
@@ -41,6 +50,7 @@ export interface Trial {
 export async function tryTrouble(trial: Trial): Promise<Readonly<Record<string, readonly LogLine[]>>> {
   const { services, reasons, lastsMs = 3_000 } = trial;
   await untilAllReady(services);
+  await untilAllCalm(services, new Map());
   const from = new Map(Object.entries(services).map(([name, service]) => [name, service.lines.length]));
   await trial.begin();
   try {
@@ -57,12 +67,7 @@ export async function tryTrouble(trial: Trial): Promise<Readonly<Record<string, 
     await trial.end();
   }
   await untilAllReady(services);
-  // Where a trouble was logged, its end is too.
-  for (const [name, service] of Object.entries(services)) {
-    const lines = () => service.lines.slice(from.get(name));
-    const isOver = () => countOf(lines(), BEGAN) === countOf(lines(), ENDED);
-    await eventually(`${name} to log the end`, isOver, () => service.tail());
-  }
+  await untilAllCalm(services, from);
   const written = Object.entries(services).map(
     ([name, service]) => [name, service.lines.slice(from.get(name))] as const,
   );
