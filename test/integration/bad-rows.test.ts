@@ -4,9 +4,10 @@ import pg from 'pg';
 import { adoptTable } from '../../shared/postgres/adoption.ts';
 import { WITHHELD_STATE } from '../../shared/postgres/careful-tick.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
-import { type BlockedRow, Fence, type TickRequest } from '../../shared/postgres/fence.ts';
+import { Fence } from '../../shared/postgres/fence.ts';
 import { addRows } from '../../shared/postgres/rows.ts';
 import { parseTableNames } from '../../shared/postgres/table.ts';
+import type { BlockedRow, TickRequest } from '../../shared/postgres/tick-result.ts';
 import { freshDatabase, recordingLog, sharedPostgres, type TestDatabase } from '../support/postgres-server.ts';
 
 const NAMES = parseTableNames({

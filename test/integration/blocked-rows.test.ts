@@ -125,7 +125,7 @@ describe('a worker with rows that cannot be ticked', { timeout: 300_000 }, () =>
     test(`a table locked in ${lock} mode: claims do not wait for ticks, and ticks go on when it is released`, async () => {
       const rings = system.published().length;
       await client.query(`BEGIN; LOCK TABLE work_items IN ${lock} MODE`);
-      await nextLine((one) => /tick failed/.test(one.msg ?? ''));
+      await nextLine((one) => one.what === 'tick' && /lock/.test(String(one.reason)));
       const other = new pg.Client({ connectionString: system.system.databaseUrl });
       await other.connect();
       try {
@@ -136,8 +136,10 @@ describe('a worker with rows that cannot be ticked', { timeout: 300_000 }, () =>
       } finally {
         await other.end();
       }
+      const end = nextLine(({ msg }) => msg === 'Postgres requests succeed again');
       await client.query('ROLLBACK');
       await system.ticking();
+      await end;
       assert.deepEqual(system.published().slice(rings), [], 'nobody was evicted');
     });
   }

@@ -4,10 +4,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { adoptTable } from '../../shared/postgres/adoption.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
-import { CLAIM_LANE, Fence, type TickRequest, type TickResult } from '../../shared/postgres/fence.ts';
+import { CLAIM_LANE, Fence } from '../../shared/postgres/fence.ts';
 import { CLAIM_TEXT, ROW_PATIENCE_MS, tickText } from '../../shared/postgres/fence-statements.ts';
 import { addRows } from '../../shared/postgres/rows.ts';
 import { parseTableNames } from '../../shared/postgres/table.ts';
+import type { TickRequest, TickResult } from '../../shared/postgres/tick-result.ts';
 import { freshDatabase, recordingLog, sharedPostgres, type TestDatabase } from '../support/postgres-server.ts';
 
 const NAMES = parseTableNames({

@@ -199,7 +199,7 @@ test('Table sizes are published and read back in order, without garbage; their s
     removed: 0,
     at: '2026-11-23T10:00:00.000Z',
   }));
-  for (const size of sizes) assert.equal(await stream.publish(size), true);
+  for (const size of sizes) assert.equal((await stream.publish(size)).kind, 'published');
   assert.deepEqual(await stream.newest(), sizes.at(-1));
   await link.connection.jetstream().publish(link.names.tableSubject, 'garbage');
   assert.equal(await stream.newest(), null);
@@ -209,6 +209,6 @@ test('Table sizes are published and read back in order, without garbage; their s
   assert.equal((await manager.streams.info(link.names.tableStream)).config.max_msgs, 1024);
   await manager.streams.delete(link.names.tableStream);
   assert.deepEqual(await stream.history(3), []);
-  assert.equal(await stream.publish(sizes[0]!), false);
-  assert.equal(await stream.publish(sizes[0]!), true);
+  assert.equal((await stream.publish(sizes[0]!)).kind, 'failed');
+  assert.equal((await stream.publish(sizes[0]!)).kind, 'published');
 });
