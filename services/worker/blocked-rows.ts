@@ -1,4 +1,4 @@
-import type { TickResult } from '../../shared/postgres/fence.ts';
+import type { TickResult } from '../../shared/postgres/tick-result.ts';
 
 /**
  * Rows that get no ticks: each costs itself and no other row.

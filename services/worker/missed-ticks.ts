@@ -1,4 +1,5 @@
-import type { ClaimedSlot, SlotBefore } from '../../shared/postgres/fence.ts';
+import type { ClaimedSlot } from '../../shared/postgres/fence.ts';
+import type { SlotBefore } from '../../shared/postgres/tick-result.ts';
 
 /**
  * Ticks that nobody did, counted once: by the worker whose tick ends the gap, from the slot's last tick as the fence had it.

@@ -1,7 +1,8 @@
 import type { TroubleReport } from '../../shared/machine/trouble.ts';
 import type { Liveness } from '../../shared/nats/liveness.ts';
 import type { RingApplied } from '../../shared/nats/ring-applied.ts';
-import type { ClaimResult, TickResult } from '../../shared/postgres/fence.ts';
+import type { ClaimResult } from '../../shared/postgres/fence.ts';
+import type { TickResult } from '../../shared/postgres/tick-result.ts';
 import type { Order, Snapshot } from '../../shared/ring/snapshot.ts';
 import type { BlockedChange, BlockedCounts } from './blocked-rows.ts';
 

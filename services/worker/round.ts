@@ -1,5 +1,5 @@
 import { earliest } from '../../shared/machine/machine.ts';
-import type { TickResult } from '../../shared/postgres/fence.ts';
+import type { TickResult } from '../../shared/postgres/tick-result.ts';
 import { type Chunk, makeChunks, timeRow } from './chunks.ts';
 import { type DatabaseClock, databaseMs, isMeasured, monotonicMs } from './database-clock.ts';
 import type { Ids, TickLane, WorkerEffect, WorkerReport } from './protocol.ts';

@@ -1,4 +1,4 @@
-import type { TickResult } from '../../shared/postgres/fence.ts';
+import type { TickResult } from '../../shared/postgres/tick-result.ts';
 import {
   type BlockedChange,
   type BlockedRows,

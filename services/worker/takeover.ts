@@ -1,5 +1,5 @@
 import type { RingApplied } from '../../shared/nats/ring-applied.ts';
-import type { TickResult } from '../../shared/postgres/fence.ts';
+import type { TickResult } from '../../shared/postgres/tick-result.ts';
 import type { Order } from '../../shared/ring/snapshot.ts';
 import type { AppliedSlice } from './slice.ts';
 

@@ -1,12 +1,5 @@
-import type {
-  BlockedRow,
-  ClaimedSlot,
-  ClaimResult,
-  SlotBefore,
-  SlotHolder,
-  TickRequest,
-  TickResult,
-} from '../../shared/postgres/fence.ts';
+import type { ClaimedSlot, ClaimResult, SlotHolder } from '../../shared/postgres/fence.ts';
+import type { BlockedRow, SlotBefore, TickRequest, TickResult } from '../../shared/postgres/tick-result.ts';
 import { compareOrder, type Order } from '../../shared/ring/snapshot.ts';
 
 interface SlotRow {

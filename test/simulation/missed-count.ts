@@ -1,4 +1,4 @@
-import type { SlotBefore } from '../../shared/postgres/fence.ts';
+import type { SlotBefore } from '../../shared/postgres/tick-result.ts';
 import type { FakePostgres } from './fake-postgres.ts';
 import { Violation } from './violation.ts';
 

@@ -11,7 +11,7 @@ import {
   reasonOf,
   totalOf,
 } from '../../services/worker/blocked-rows.ts';
-import type { TickResult } from '../../shared/postgres/fence.ts';
+import type { TickResult } from '../../shared/postgres/tick-result.ts';
 import { makeTickResult } from '../support/machine-fixtures.ts';
 
 const bad = (count: number, slot = 1) =>

@@ -9,7 +9,7 @@ import {
   settle,
   type Uncounted,
 } from '../../services/worker/missed-ticks.ts';
-import type { SlotBefore } from '../../shared/postgres/fence.ts';
+import type { SlotBefore } from '../../shared/postgres/tick-result.ts';
 
 const slot = (number: number, lastTick: number, rows = 1): SlotBefore => ({ slot: number, lastTick, rows });
 const claim = (number: number, isStanding: boolean) => ({ slot: number, lastTick: 997, isStanding });

@@ -12,7 +12,7 @@ import {
   receiveIds,
   roundWakeAtMs,
 } from '../../services/worker/round.ts';
-import type { TickResult } from '../../shared/postgres/fence.ts';
+import type { TickResult } from '../../shared/postgres/tick-result.ts';
 import { clockAt, kindsOf, makeTickResult } from '../support/machine-fixtures.ts';
 
 /** The database shows second 1000 when the worker's clock shows 0. */

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { findUnready, livenessOf, startWorker, stepWorker } from '../../services/worker/machine.ts';
 import type { WorkerEvent, WorkerReport } from '../../services/worker/protocol.ts';
 import { SILENCE_MS } from '../../shared/machine/trouble.ts';
-import type { TickResult } from '../../shared/postgres/fence.ts';
+import type { TickResult } from '../../shared/postgres/tick-result.ts';
 import {
   Harness,
   kindsOf,
