@@ -146,7 +146,7 @@ export const GUARDS: readonly Guard[] = [
   {
     name: 'issued-epochs',
     rule: 'nobody accepts an epoch that Postgres never issued',
-    harm: /has applied|the ring has|coordinators lead/,
+    harm: /has applied|the ring has|coordinators lead|needlessly/,
     edits: [
       {
         file: 'shared/ring/issued-order.ts',
