@@ -10,6 +10,7 @@ import { livenessOf } from '../../services/worker/machine.ts';
 import { assertNever } from '../../shared/machine/machine.ts';
 import type { Evidence } from '../../shared/ring/snapshot.ts';
 import type { StreamName } from './fake-nats.ts';
+import { connectionOf, countTable, pruneChanges } from './table-effects.ts';
 import type { CoordinatorNode, WorkerNode, World } from './world.ts';
 
 /** A coordinator's effects, performed on the fake servers. */
@@ -81,13 +82,16 @@ export function performCoordinatorEffect(world: World, node: CoordinatorNode, ef
     }
     case 'count-table':
       return askPostgres(world, node, {
-        apply: () => postgres.count(),
-        answer: (table) => ({ kind: 'table-counted', table }),
+        apply: () => countTable(world, node),
+        answer: ({ drift, ...table }) => {
+          world.drifts.set(node, drift);
+          return { kind: 'table-counted', table };
+        },
         failed: { kind: 'table-counted', table: null },
       });
     case 'read-changes':
       return askPostgres(world, node, {
-        apply: () => postgres.changesSince(effect.since),
+        apply: () => ({ ...postgres.table.changesSince(effect.since), connection: connectionOf(world, node) }),
         answer: (change) => ({ kind: 'table-changed', since: effect.since, change }),
         failed: { kind: 'table-changed', since: effect.since, change: null },
       });
@@ -111,7 +115,8 @@ export function performCoordinatorEffect(world: World, node: CoordinatorNode, ef
       return;
     case 'prune-changes':
       return askPostgres(world, node, {
-        apply: () => 'all' as const,
+        isWrite: true,
+        apply: () => pruneChanges(world, node, effect),
         answer: (outcome) => ({ kind: 'table-pruned', at: effect.at, outcome }),
         failed: { kind: 'table-pruned', at: effect.at, outcome: 'failed' },
       });
@@ -152,7 +157,8 @@ function askNats<Result>(world: World, node: CoordinatorNode, stream: StreamName
 }
 
 function askPostgres<Result>(world: World, node: CoordinatorNode, call: Call<Result>): void {
-  world.request<CoordinatorEvent, Result>(node, { server: 'postgres', ...call });
+  const onFailure = () => void world.connections.set(node, (world.connections.get(node) ?? 0) + 1);
+  world.request<CoordinatorEvent, Result>(node, { server: 'postgres', onFailure, ...call });
 }
 
 function readLeader(world: World) {
@@ -211,14 +217,15 @@ function takeOffice(
             epoch: plan.isResumed ? lastEpoch : postgres.drawEpoch(plan.above),
             newest: plan.newest,
             fence: { order, owners: postgres.slots.map(({ worker }) => worker) },
-            table: postgres.count(),
+            counted: countTable(world, node),
           };
         },
-        answer: (read) => {
+        answer: ({ counted: { drift, ...table }, ...read }) => {
+          world.drifts.set(node, drift);
           askNats(world, node, 'liveness', {
             apply: () => readEntries(world),
             answer: (members) => {
-              const office: Office = { ...read, members };
+              const office: Office = { ...read, table, members };
               return { kind: 'office-ready', attempt, office };
             },
             failed,
@@ -256,13 +263,14 @@ function publish(
   const order = { epoch: snapshot.epoch, version: snapshot.version };
   // A stream without a leader: subscribers hear what is not stored, and the publisher hears nothing.
   const isUnheard = world.random.chance(world.weather.dropShare);
+  const heaviest = Math.max(0, ...(node.state.term?.table.size.weights ?? []));
   askNats(world, node, null, {
     apply: () => {
       // A plain subscription sees refused publishes too.
       world.broadcastSnapshot(snapshot);
       if (isUnheard || world.nats.leaderless.has('ring')) return 'unheard';
       const sequence = world.nats.ring.publish(snapshot, expectedSequence);
-      if (sequence !== null) world.accepted.push({ snapshot, atMs: world.timeline.nowMs });
+      if (sequence !== null) world.accepted.push({ snapshot, heaviest, atMs: world.timeline.nowMs });
       return sequence;
     },
     answer: (sequence) => {

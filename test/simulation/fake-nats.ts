@@ -53,6 +53,12 @@ export class FakeBucket<Value> {
   lose(): void {
     this.#entries.clear();
   }
+
+  /** Deleted, and created again: its revisions begin again. */
+  recreate(): void {
+    this.lose();
+    this.#sequence = 0;
+  }
 }
 
 /** The snapshot stream: appends only at the expected sequence. */
@@ -77,6 +83,12 @@ export class FakeStream {
 
   lose(): void {
     this.messages.length = 0;
+  }
+
+  /** Deleted, and restored without its newest messages, or created again empty: the same sequences come again. */
+  restore(lost: number): void {
+    this.messages.length = Math.max(0, this.messages.length - lost);
+    this.#sequence = this.newest.sequence;
   }
 }
 

@@ -1,6 +1,9 @@
 import type { ClaimedSlot, ClaimResult, SlotHolder } from '../../shared/postgres/fence.ts';
-import type { BlockedRow, SlotBefore, TickRequest, TickResult } from '../../shared/postgres/tick-result.ts';
+import type { SlotBefore, TickRequest, TickResult } from '../../shared/postgres/tick-result.ts';
 import { compareOrder, type Order } from '../../shared/ring/snapshot.ts';
+import { FakeTable, type SavedTable } from './fake-table.ts';
+import { RowsTried } from './fake-tick.ts';
+import type { PostgresRecord } from './postgres-records.ts';
 
 interface SlotRow {
   epoch: number;
@@ -10,20 +13,36 @@ interface SlotRow {
   lastTick: number;
 }
 
+interface Stamp {
+  /** World time. */
+  readonly atMs: number;
+  /** How many seconds its tick's number was behind the database's clock. */
+  readonly late: number;
+}
+
 /** How far ahead of the clock a tick's number may lie. */
 const AHEAD_TICKS = 2;
-/** Bad rows that one tick statement has the time to find. */
-const BAD_AT_ONCE = 2;
 
-/** What happened to a slot; a re-basing is one after which later ticks may come again. */
-export type FenceRecord = SlotHolder &
-  (
-    | { readonly kind: 'increment' | 'rebase'; readonly slot: number; readonly tick: number }
-    | { readonly kind: 'claim'; readonly slot: number; readonly order: Order }
-  );
+/** Of a statement's snapshot: rows that came later are not in it. */
+export interface BegunTick {
+  readonly second: number;
+  readonly rows: ReadonlySet<string>;
+}
+
+interface Saved {
+  readonly atMs: number;
+  readonly records: number;
+  readonly slots: readonly SlotRow[];
+  readonly stamps: ReadonlyMap<number, { readonly before: Stamp | null; readonly newest: Stamp }>;
+  readonly lastEpoch: number;
+  readonly table: SavedTable;
+}
+
+/** As many states as a restore may go back to. */
+const MOST_SAVED = 20;
 
 /** Which of the fence's rules to break, to see whether the checkers notice. */
-export type BrokenFence = 'none' | 'owner' | 'tick' | 'claim-order';
+export type BrokenFence = 'none' | 'owner' | 'tick' | 'row' | 'claim-order';
 
 /**
  * Postgres as the fence sees it: each statement is atomic and happens at one moment of world time. When it happens, and
@@ -31,29 +50,28 @@ export type BrokenFence = 'none' | 'owner' | 'tick' | 'claim-order';
  */
 export class FakePostgres {
   readonly slots: SlotRow[];
-  readonly weights: Float64Array;
-  /** Everything ever done to the slots, for the checkers: they do not trust the fence's own columns. */
-  readonly records: FenceRecord[] = [];
+  readonly table: FakeTable;
+  /** Everything ever done to slots and rows, for the checkers: they do not trust the fence's own columns. */
+  readonly records: PostgresRecord[] = [];
   isDown = false;
   /** It answers reads and refuses writes, as a standby or with its disk full. */
   isReadOnly = false;
-  /** Slots of which an application has locked one row. */
-  readonly lockedSlots = new Set<number>();
-  /** Slots of which one row cannot be written. */
-  readonly badSlots = new Set<number>();
   /** Database epoch ms minus world ms. */
   clockOffsetMs: number;
   /** When the clock was set forward, by world time, and by how many seconds. */
   readonly stepsForward: { readonly atMs: number; readonly seconds: number }[] = [];
-  /** By slot: when it was last stamped before its newest stamp, and then; world time. */
-  readonly stamps = new Map<number, { readonly beforeMs: number | null; readonly atMs: number }>();
+  /** By slot: its newest stamp, and the one before. */
+  readonly stamps = new Map<number, { readonly before: Stamp | null; readonly newest: Stamp }>();
   /** The highest second that the clock showed before it was set back; -Infinity: it never was. */
   setBackFrom = Number.NEGATIVE_INFINITY;
+  /** When the clock was last set, by world time. */
+  clockSetMs = Number.NEGATIVE_INFINITY;
   lastEpoch = 0;
+  /** How often it went back to an earlier state. */
+  restores = 0;
+  #saved: Saved[] = [];
   readonly #worldMs: () => number;
   readonly #broken: BrokenFence;
-  /** How many table changes happened; stands for the Postgres snapshot. */
-  #changes: { readonly slot: number; readonly delta: number }[] = [];
 
   constructor(options: {
     readonly slots: number;
@@ -68,7 +86,7 @@ export class FakePostgres {
       incarnation: null,
       lastTick: 0,
     }));
-    this.weights = new Float64Array(options.slots);
+    this.table = new FakeTable(options.slots, (row) => this.records.push({ kind: 'move', row }));
     this.clockOffsetMs = options.clockOffsetMs;
     this.#worldMs = options.worldMs;
     this.#broken = options.broken;
@@ -79,11 +97,17 @@ export class FakePostgres {
     return this.#worldMs() + this.clockOffsetMs;
   }
 
+  /** How many rows each slot has. */
+  get weights(): Float64Array {
+    return this.table.rows.weights;
+  }
+
   get second(): number {
     return Math.floor(this.clockMs / 1000);
   }
 
   setClock(byMs: number): void {
+    this.clockSetMs = this.#worldMs();
     if (byMs > 0) this.stepsForward.push({ atMs: this.#worldMs(), seconds: Math.ceil(byMs / 1000) });
     if (byMs < 0) this.setBackFrom = Math.max(this.setBackFrom, this.second);
     this.clockOffsetMs += byMs;
@@ -113,19 +137,18 @@ export class FakePostgres {
     return isSuperseded ? { claimed, refused, isSuperseded } : { claimed, refused };
   }
 
-  /** One row of each slot may be locked or bad; its id is `row-of-` and the slot's number. */
-  tick(args: Omit<TickRequest, 'lane'>): TickResult {
+  /** `begun`: what a statement saw that had to wait since. */
+  tick({ begun, ...args }: Omit<TickRequest, 'lane'> & { readonly begun: BegunTick | null }): TickResult {
     const { worker, incarnation } = args;
-    const found = { stamped: 0, rows: 0, visible: 0, missed: 0, skippedIds: [] as string[], held: [] as number[] };
-    const undecided: number[] = [];
-    const blocked: BlockedRow[] = [];
-    const cleared: string[] = [];
+    const { second: shown, rows: seen } = begun ?? { second: this.second, rows: null };
+    const tried = new RowsTried(this.table.rows, { ...args, seen });
     const before: SlotBefore[] = [];
     const lost: number[] = [];
     const ahead: number[] = [];
-    let checksum = 0n;
-    const isLast = args.isLast === true;
-    const isEarly = args.tick > this.second + AHEAD_TICKS;
+    let stamped = 0;
+    let rows = 0;
+    let missed = 0;
+    const isEarly = args.tick > shown + AHEAD_TICKS;
     for (const slot of args.slots) {
       const row = this.#row(slot);
       if (!isMine(row, args) && this.#broken !== 'owner') {
@@ -133,45 +156,38 @@ export class FakePostgres {
         continue;
       }
       if (row.lastTick > args.tick + AHEAD_TICKS) ahead.push(slot);
-      const weight = this.weights[slot] ?? 0;
+      const weight = begun === null ? (this.weights[slot] ?? 0) : tried.of(slot).length;
       if (isEarly) continue;
       if (weight === 0 || (row.lastTick >= args.tick && this.#broken !== 'tick')) continue;
-      found.visible += weight;
-      checksum ^= BigInt(slot * 65_537 + weight);
-      const id = `row-of-${slot}`;
-      const isPaused = args.leftOutSlots?.includes(slot) === true;
-      const isOut = isPaused || args.leftOut?.includes(id) === true;
-      const isLocked = this.lockedSlots.has(slot) && !isOut;
-      const isBad = this.badSlots.has(slot) && !isOut && !isLocked;
-      // The time suffices for a few bad rows.
-      const isCutShort = isBad && blocked.length >= BAD_AT_ONCE;
-      if (isCutShort) undecided.push(slot);
-      if (isLocked && !isLast) found.held.push(slot);
-      if (!isLast && (isLocked || isCutShort)) continue;
-      if (isLocked) found.skippedIds.push(id);
-      if (isBad && !isCutShort) blocked.push({ id, slot, state: '23514', message: 'violates a check constraint' });
-      if (!isBad && !isLocked && args.onTrial?.includes(id) === true) cleared.push(id);
-      const missed = isPaused ? weight : isOut || isLocked || isBad ? 1 : 0;
-      if (weight > missed) before.push({ slot, lastTick: row.lastTick, rows: weight - missed });
+      const { isStamped, ticked: own } = tried.try(slot);
+      if (!isStamped) continue;
+      const ticked = this.#broken === 'row' ? [...own, ...tried.of((slot + 1) % this.slots.length)] : own;
+      if (ticked.length > 0) before.push({ slot, lastTick: row.lastTick, rows: ticked.length });
       row.lastTick = args.tick;
-      this.stamps.set(slot, { beforeMs: this.stamps.get(slot)?.atMs ?? null, atMs: this.#worldMs() });
-      found.stamped += 1;
-      found.rows += weight - missed;
-      found.missed += missed;
-      this.records.push({ kind: 'increment', slot, tick: args.tick, worker, incarnation });
+      const newest = { atMs: this.#worldMs(), late: this.second - args.tick };
+      this.stamps.set(slot, { before: this.stamps.get(slot)?.newest ?? null, newest });
+      stamped += 1;
+      rows += ticked.length;
+      missed += weight - ticked.length;
+      this.records.push({ kind: 'increment', slot, tick: args.tick, rows: ticked, shown, worker, incarnation });
     }
-    const metLocks = found.held.length + found.skippedIds.length > 0;
-    const metBad = blocked.length > 0;
+    const { held, undecided, undecidedRows, skippedIds, blocked, cleared, visible, checksum } = tried;
+    const metLocks = held.length + skippedIds.length > 0;
     const { form = 'fast' } = args;
     const result: TickResult = {
-      ...found,
-      skipped: found.skippedIds.length,
+      stamped,
+      rows,
+      visible,
+      missed,
+      skipped: skippedIds.length,
+      skippedIds,
+      held,
       undecided,
-      undecidedRows: undecided.map((slot) => this.weights[slot] ?? 0),
+      undecidedRows,
       blocked,
       cleared,
       withheld: 0,
-      gaveWay: form !== 'careful' && metBad ? 'rows' : form === 'fast' && metLocks ? 'locks' : null,
+      gaveWay: form !== 'careful' && blocked.length > 0 ? 'rows' : form === 'fast' && metLocks ? 'locks' : null,
       checksum: String(checksum),
       exhausted: [],
       exhaustedCount: 0,
@@ -184,6 +200,10 @@ export class FakePostgres {
     return args.withBefore === true ? { ...result, before } : result;
   }
 
+  beginTick(): BegunTick {
+    return { second: this.second, rows: new Set(this.table.rows.all.keys()) };
+  }
+
   rebase(args: SlotHolder & { readonly slots: readonly number[] }): number {
     const { worker, incarnation } = args;
     const tick = this.second;
@@ -191,8 +211,8 @@ export class FakePostgres {
     for (const slot of args.slots) {
       const row = this.#row(slot);
       if (!isMine(row, args) || row.lastTick <= tick + AHEAD_TICKS) continue;
+      this.records.push({ kind: 'rebase', slot, tick, from: row.lastTick, worker, incarnation });
       row.lastTick = tick;
-      this.records.push({ kind: 'rebase', slot, tick, worker, incarnation });
       rebased += 1;
     }
     return rebased;
@@ -222,24 +242,32 @@ export class FakePostgres {
     return this.lastEpoch;
   }
 
+  /** A state that a restore may go back to. */
+  save(): void {
+    const { records, lastEpoch } = this;
+    const slots = this.slots.map((row) => ({ ...row }));
+    const stamps = new Map(this.stamps);
+    const atMs = this.#worldMs();
+    this.#saved.push({ atMs, records: records.length, slots, stamps, lastEpoch, table: this.table.save() });
+    if (this.#saved.length > MOST_SAVED) this.#saved.shift();
+  }
+
+  /** Another server takes over, which lacks the newest commits. */
+  restore(untilMs: number): void {
+    const saved = this.#saved.findLast(({ atMs }) => atMs <= untilMs) ?? this.#saved[0];
+    if (saved === undefined) return;
+    this.#saved = this.#saved.filter(({ atMs }) => atMs <= saved.atMs);
+    this.restores += 1;
+    for (const [slot, row] of saved.slots.entries()) Object.assign(this.#row(slot), row);
+    this.stamps.clear();
+    for (const [slot, stamp] of saved.stamps) this.stamps.set(slot, stamp);
+    this.lastEpoch = saved.lastEpoch;
+    this.table.restore(saved.table);
+    this.records.push({ kind: 'restored', records: saved.records });
+  }
+
   changeRows(slot: number, delta: number): void {
-    const applied = Math.max(delta, -(this.weights[slot] ?? 0));
-    if (applied === 0) return;
-    this.weights[slot] = (this.weights[slot] ?? 0) + applied;
-    this.#changes.push({ slot, delta: applied });
-  }
-
-  count() {
-    const weights = this.weights.slice();
-    const rows = weights.reduce((sum, weight) => sum + weight, 0);
-    return { weights, rows, at: String(this.#changes.length), connection: 'only' };
-  }
-
-  changesSince(at: string) {
-    const deltas = this.#changes.slice(Number(at));
-    const added = deltas.reduce((sum, { delta }) => sum + Math.max(0, delta), 0);
-    const removed = deltas.reduce((sum, { delta }) => sum + Math.max(0, -delta), 0);
-    return { deltas, added, removed, at: String(this.#changes.length), recount: false, connection: 'only' };
+    this.table.change(slot, delta);
   }
 
   /** The newest tick of each former owner, in the slots that a claim will take from it. */

@@ -2,11 +2,15 @@ import type { Fault } from './fault.ts';
 import { FORGERY } from './forgeries.ts';
 import { OUTAGES } from './outages.ts';
 import { PAUSES } from './pauses.ts';
+import { ROW_FAULTS } from './row-faults.ts';
+import { STATEMENT_FAULTS } from './statement-faults.ts';
 import type { CoordinatorNode, WorkerNode, World } from './world.ts';
 
 const FAULTS: readonly Fault[] = [
   ...OUTAGES,
   ...PAUSES,
+  ...ROW_FAULTS,
+  ...STATEMENT_FAULTS,
   FORGERY,
   {
     name: 'storm',
@@ -153,55 +157,25 @@ const FAULTS: readonly Fault[] = [
     },
   },
   {
-    name: 'ring stream lost',
+    name: 'ring stream purged, restored or created again',
     longestMs: 0,
-    begin(world) {
-      world.nats.ring.lose();
+    begin({ nats, random, losses }) {
+      if (!losses.loseRing()) return null;
+      if (random.chance(0.5)) nats.ring.lose();
+      else nats.ring.restore(random.pick([1, 2, 5, Number.POSITIVE_INFINITY]));
       return null;
     },
   },
   {
-    name: 'buckets lost',
+    name: 'buckets purged, or created again',
     longestMs: 0,
-    begin(world) {
-      world.nats.liveness.lose();
-      world.nats.leadership.lose();
-      return null;
-    },
-  },
-  {
-    name: 'rows change',
-    longestMs: 0,
-    begin(world) {
-      const changes = world.random.between(1, 40);
-      for (let change = 0; change < changes; change += 1) {
-        world.postgres.changeRows(world.random.between(0, world.slots - 1), world.random.pick([1, 1, 1, -1]));
+    begin({ nats, random }) {
+      const isCreatedAgain = random.chance(0.5);
+      for (const bucket of [nats.liveness, nats.leadership]) {
+        if (isCreatedAgain) bucket.recreate();
+        else bucket.lose();
       }
       return null;
-    },
-  },
-  {
-    name: 'rows locked by an application',
-    longestMs: 12_000,
-    begin(world) {
-      const { lockedSlots } = world.postgres;
-      const some = Array.from({ length: world.random.between(1, 8) }, () => world.random.between(0, world.slots - 1));
-      for (const slot of some) lockedSlots.add(slot);
-      return () => {
-        for (const slot of some) lockedSlots.delete(slot);
-      };
-    },
-  },
-  {
-    name: 'rows that cannot be written',
-    longestMs: 12_000,
-    begin(world) {
-      const { badSlots } = world.postgres;
-      const some = Array.from({ length: world.random.between(1, 8) }, () => world.random.between(0, world.slots - 1));
-      for (const slot of some) badSlots.add(slot);
-      return () => {
-        for (const slot of some) badSlots.delete(slot);
-      };
     },
   },
   {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { livenessOf } from '../../services/worker/machine.ts';
-import { checkQuiet, StepChecks } from './checks.ts';
+import { StepChecks } from './checks.ts';
+import { checkQuiet } from './rest-checks.ts';
 import { type WorkerNode, World } from './world.ts';
 
 const SEEDS = 40;

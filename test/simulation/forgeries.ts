@@ -29,6 +29,7 @@ export const FORGERY: Fault = {
   name: 'forged snapshot',
   longestMs: 3_000,
   begin(world) {
+    if (!world.losses.loseRing()) return null;
     const ended = world.random.chance(0.5) ? world.liveCoordinators : [];
     for (const coordinator of ended) coordinator.crash();
     publish(world, world.random.pick([unissued, largestEpoch, largestVersion, next]));
@@ -54,6 +55,7 @@ function publish(world: World, forge: Forge): void {
     moved: { slots: 0, rows: 0, minimumRows: 0 },
     workers: [{ id, rows, slots }],
   };
+  world.forged.add(snapshot);
   if (!leaderless.has('ring')) ring.append(snapshot);
   world.broadcastSnapshot(snapshot);
 }

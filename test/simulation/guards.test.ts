@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { GUARDS } from './guards.ts';
 import { loadUnguarded } from './unguarded.ts';
 
-const MOST_SEEDS = 600;
+const MOST_SEEDS = 1_000;
 
 /** A guard that nothing misses where it is gone is not worth its lines, or the checks are blind for what it is for. */
 describe('simulation without a guard', () => {

@@ -4,6 +4,10 @@ import { Violation } from './violation.ts';
 
 /** A worker measures the database's clock every five seconds. */
 const UNNOTICED_MS = 6_000;
+/** A round is begun within its second, and may last into the next. */
+const LATE_TICKS = 2;
+/** Longer than the longest pause. Numbers that are later still are the clock's step. */
+const LATEST_TICKS = 15;
 
 interface Counting {
   readonly id: string;
@@ -54,12 +58,17 @@ export class MissedCount {
    */
   #gapSeconds(worker: Counting, slot: number): number {
     const stamp = this.#postgres.stamps.get(slot);
-    if (stamp === undefined || stamp.beforeMs === null) return 0;
-    const { beforeMs, atMs } = stamp;
+    if (stamp === undefined || stamp.before === null) return 0;
+    const { before, newest } = stamp;
     const unknown = this.#postgres.stepsForward.filter(
       (step) =>
-        step.atMs >= beforeMs - UNNOTICED_MS && step.atMs <= atMs && step.atMs <= (this.#knownSinceMs.get(worker) ?? 0),
+        step.atMs >= before.atMs - UNNOTICED_MS &&
+        step.atMs <= newest.atMs &&
+        step.atMs <= (this.#knownSinceMs.get(worker) ?? 0),
     );
-    return (atMs - beforeMs) / 1000 + unknown.reduce((sum, { seconds }) => sum + seconds, 0);
+    const skipped = unknown.reduce((sum, { seconds }) => sum + seconds, 0);
+    // By a wrong clock, also for rows that had just come: they missed none of those seconds, and it counts them all the same.
+    const late = before.late >= LATE_TICKS && before.late <= LATEST_TICKS ? before.late : 0;
+    return (newest.atMs - before.atMs) / 1000 + skipped + late;
   }
 }

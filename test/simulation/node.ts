@@ -29,6 +29,8 @@ export class SimulatedNode<State, Event, Effect> implements Reachable<Event> {
   /** Cut off from. */
   isNatsCut = false;
   isPostgresCut = false;
+  /** Statements of it that wait in Postgres, or are slow. */
+  stalled = 0;
   /** Its NATS connection is up: false after an outage until it has reconnected. */
   isConnected = true;
   readonly deafTo = new Set<Way>();
@@ -90,7 +92,7 @@ export class SimulatedNode<State, Event, Effect> implements Reachable<Event> {
 
   /** Is something wrong with it, or with its own way to a server, just now? */
   get isInTrouble(): boolean {
-    return this.isFrozen || this.isNatsCut || this.isPostgresCut || this.deafTo.size > 0;
+    return this.isFrozen || this.isNatsCut || this.isPostgresCut || this.stalled > 0 || this.deafTo.size > 0;
   }
 
   noteTrouble(): void {

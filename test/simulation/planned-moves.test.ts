@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { checkQuiet, StepChecks } from './checks.ts';
+import { StepChecks } from './checks.ts';
+import { checkQuiet } from './rest-checks.ts';
 import { World } from './world.ts';
 
 const SEEDS = 60;

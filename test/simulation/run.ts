@@ -1,5 +1,8 @@
-import { checkQuiet, StepChecks } from './checks.ts';
+import { StepChecks } from './checks.ts';
 import { planFaults } from './faults.ts';
+import { ForgeryCheck } from './forgery-check.ts';
+import { checkQuiet } from './rest-checks.ts';
+import { StarvationCheck } from './starvation-check.ts';
 import { type Broken, World } from './world.ts';
 
 export interface SimulationResult {
@@ -12,6 +15,7 @@ export interface SimulationResult {
   readonly records: number;
 }
 
+const SAVE_EVERY_MS = 500;
 const WARM_UP_MS = 5_000;
 const TROUBLE_MS = 20_000;
 /** Longer than the longest fault, a departure's grace and the recovery after them take together. */
@@ -41,6 +45,9 @@ function findViolation(world: World): string | null {
   planFaults(world, { fromMs: WARM_UP_MS, toMs: WARM_UP_MS + TROUBLE_MS });
   const checks = new StepChecks(world);
   const check = () => checks.check();
+  new StarvationCheck(world, checks.rows).begin();
+  new ForgeryCheck(world).begin();
+  world.saveEvery(SAVE_EVERY_MS);
   try {
     world.timeline.runUntil(WARM_UP_MS - 1, check);
     checkQuiet(world);

@@ -41,6 +41,7 @@ describe('simulation', () => {
 
   for (const { broken, rule, seen } of [
     { broken: 'tick', rule: 'that counts no ticks', seen: /incremented twice/ },
+    { broken: 'row', rule: 'that ticks rows of slots that it does not stamp', seen: /row-\d+ .* incremented twice/ },
     { broken: 'owner', rule: 'that asks nobody who owns a slot', seen: /the last to claim it was/ },
     { broken: 'claim-order', rule: 'that lets an older claim win', seen: /claimed at .* after/ },
   ] as const) {

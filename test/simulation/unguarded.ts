@@ -2,7 +2,7 @@ import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import type { Edit, Guard } from './guards.ts';
+import type { Edit, Guard } from './guard.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 /** All that a simulation is made of. */

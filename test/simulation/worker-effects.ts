@@ -4,6 +4,8 @@ import { livenessOf } from '../../services/worker/machine.ts';
 import type { WorkerEffect, WorkerEvent } from '../../services/worker/protocol.ts';
 import { assertNever } from '../../shared/machine/machine.ts';
 import type { Liveness } from '../../shared/nats/liveness.ts';
+import type { BegunTick } from './fake-postgres.ts';
+import type { Locking } from './statements.ts';
 import type { WorkerNode, World } from './world.ts';
 
 /** A worker's effects, performed on the fake servers. */
@@ -68,6 +70,7 @@ export function performWorkerEffect(world: World, node: WorkerNode, effect: Work
     case 'claim':
       return askPostgres(world, node, {
         isWrite: true,
+        locking: { by: node, slots: effect.slots },
         apply: () => postgres.claim({ ...holder, order: effect.order, slots: effect.slots }),
         answer: (result) => ({ kind: 'claimed', order: effect.order, result }),
         failed: { kind: 'claim-failed', order: effect.order, reason: 'unreachable' },
@@ -77,10 +80,15 @@ export function performWorkerEffect(world: World, node: WorkerNode, effect: Work
       const { tick, slots } = effect;
       const isLast = effect.isLast ?? lane === 'gained';
       const withBefore = lane === 'gained' || lane === 'held' || effect.withBefore === true;
+      let begun: BegunTick | null = null;
+      const begin = () => {
+        begun = postgres.beginTick();
+      };
       return askPostgres(world, node, {
         isWrite: true,
+        locking: { by: node, slots, begin },
         apply: () => {
-          const { before = [], ...result } = postgres.tick({ ...holder, ...asked, isLast, withBefore: true });
+          const { before = [], ...result } = postgres.tick({ ...holder, ...asked, isLast, withBefore: true, begun });
           world.missed.noteTick(node, before, { isCounted: withBefore });
           return withBefore ? { ...result, before } : result;
         },
@@ -91,13 +99,14 @@ export function performWorkerEffect(world: World, node: WorkerNode, effect: Work
     case 'rebase':
       return askPostgres(world, node, {
         isWrite: true,
+        locking: { by: node, slots: effect.slots },
         apply: () => postgres.rebase({ ...holder, slots: effect.slots }),
         answer: (slots) => ({ kind: 'rebased', slots }),
         failed: null,
       });
     case 'read-ids':
       return askPostgres(world, node, {
-        apply: () => effect.slots.filter((slot) => (postgres.weights[slot] ?? 0) > 0).map((slot) => `row-of-${slot}`),
+        apply: () => effect.slots.flatMap((slot) => [...postgres.table.rows.of(slot)]).sort(),
         answer: (ids) => ({ kind: 'ids-read', tick: effect.tick, ids }),
         failed: { kind: 'ids-failed', tick: effect.tick },
       });
@@ -123,6 +132,7 @@ function askPostgres<Result>(
   node: WorkerNode,
   call: {
     readonly isWrite?: boolean;
+    readonly locking?: Locking;
     readonly apply: () => Result;
     readonly answer: (result: Result) => WorkerEvent;
     readonly failed: WorkerEvent | null;

@@ -7,9 +7,11 @@ import type { Evidence, Snapshot } from '../../shared/ring/snapshot.ts';
 import { performCoordinatorEffect } from './coordinator-effects.ts';
 import { FakeBucket, type FakeNats, FakeStream, type StreamName } from './fake-nats.ts';
 import { type BrokenFence, FakePostgres } from './fake-postgres.ts';
+import { Losses } from './losses.ts';
 import { MissedCount } from './missed-count.ts';
 import { type Reachable, SimulatedNode, type Way } from './node.ts';
 import { Random } from './random.ts';
+import { type Locking, Statements } from './statements.ts';
 import { Timeline } from './timeline.ts';
 import { performWorkerEffect } from './worker-effects.ts';
 
@@ -23,7 +25,7 @@ export interface WorldOptions {
 }
 
 /** What to break, to see whether the checkers notice: a rule of the fence, or probes, which then find nobody where somebody is. */
-export const BROKEN = ['owner', 'tick', 'claim-order', 'probe'] as const;
+export const BROKEN = ['owner', 'tick', 'row', 'claim-order', 'probe'] as const;
 export type Broken = BrokenFence | (typeof BROKEN)[number];
 
 /** A worker's key, deleted by a coordinator. */
@@ -71,18 +73,26 @@ export class World {
   readonly timeline = new Timeline();
   readonly random: Random;
   readonly postgres: FakePostgres;
+  readonly statements = new Statements(this.timeline);
   readonly missed: MissedCount;
   readonly nats: FakeNats;
   readonly workers: WorkerNode[] = [];
   readonly coordinators: CoordinatorNode[] = [];
   readonly weather: Weather = { ...QUIET_WEATHER };
-  /** Every snapshot that the stream accepted, with the weights that its leader knew. */
-  readonly accepted: { readonly snapshot: Snapshot; readonly atMs: number }[] = [];
+  /** Every snapshot that the stream accepted, with the rows of the heaviest slot that its leader knew. */
+  readonly accepted: { readonly snapshot: Snapshot; readonly heaviest: number; readonly atMs: number }[] = [];
+  /** Snapshots that no leader made. */
+  readonly forged = new Set<Snapshot>();
   readonly evictions: Eviction[] = [];
   readonly departures: Departure[] = [];
   readonly leaderActs: LeaderAct[] = [];
   /** When the bucket last stored each coordinator's key. */
   readonly leaderPuts = new Map<CoordinatorNode, number>();
+  /** What no trigger had reported when each coordinator last counted the table: it cannot know of more. */
+  readonly drifts = new Map<CoordinatorNode, Float64Array>();
+  /** How many connections to Postgres each coordinator has lost. */
+  readonly connections = new Map<CoordinatorNode, number>();
+  readonly losses = new Losses(this.timeline);
   /** When streams without a leader got one again last. */
   leaderlessUntilMs = Number.NEGATIVE_INFINITY;
   /** Cut from NATS together: the network's trouble, not their own. */
@@ -203,16 +213,23 @@ export class World {
       readonly stream?: StreamName;
       /** @default false */
       readonly isWrite?: boolean;
+      /** It locks slots, so it may have to wait for others, and others for it. */
+      readonly locking?: Locking;
       readonly apply: () => Result;
       readonly answer: (result: Result) => Event | null;
       readonly failed: Event | null;
+      readonly onFailure?: () => void;
     },
   ): void {
     const hasLeader = () => call.stream === undefined || !this.nats.leaderless.has(call.stream);
     const isServed = () => !this.postgres.isDown && !(this.postgres.isReadOnly && call.isWrite === true);
     const isReachable = () =>
       call.server === 'nats' ? this.reachesNats(node) && hasLeader() : isServed() && !node.isPostgresCut;
-    const giveUp = () => this.timeline.after(RPC_TIMEOUT_MS, () => deliver(call.failed));
+    const fail = () => {
+      call.onFailure?.();
+      deliver(call.failed);
+    };
+    const giveUp = () => this.timeline.after(RPC_TIMEOUT_MS, fail);
     const deliver = (event: Event | null) => {
       if (event !== null) node.deliver(event);
     };
@@ -220,10 +237,17 @@ export class World {
     this.timeline.after(this.delayMs(), () => {
       // Written to a socket that broke meanwhile.
       if (!isReachable()) return giveUp();
+      const { locking } = call;
+      if (locking === undefined) return answer();
+      const isUndone = this.statements.failShare > 0 && this.random.chance(this.statements.failShare);
+      if (isUndone) return void this.timeline.after(this.delayMs(), fail);
+      this.statements.run(locking, { answer, undo: fail });
+    });
+    const answer = () => {
       const result = call.apply();
       if (this.#isLost()) return giveUp();
       this.timeline.after(this.delayMs(), () => (isReachable() ? deliver(call.answer(result)) : giveUp()));
-    });
+    };
   }
 
   /** A message that nobody asked for: lost, late, doubled, out of order, as the weather is. */
@@ -276,6 +300,12 @@ export class World {
     node.presentSinceMs = this.timeline.nowMs;
     if (this.isCut(node) || this.nats.isDown) return;
     node.deliver({ kind: 'reconnected' });
+  }
+
+  /** Keeps states of Postgres that a restore may go back to. */
+  saveEvery(everyMs: number): void {
+    this.postgres.save();
+    this.timeline.after(everyMs, () => this.saveEvery(everyMs));
   }
 
   /** Returns what makes it quiet again. */

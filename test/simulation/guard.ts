@@ -1,0 +1,15 @@
+/** A guard of DESIGN §5 or §6, and how the sources read without it. */
+export interface Guard {
+  readonly name: string;
+  readonly rule: string;
+  /** What the checks say where it is missed. */
+  readonly harm: RegExp;
+  readonly edits: readonly Edit[];
+}
+
+export interface Edit {
+  readonly file: string;
+  /** Stands there exactly once. */
+  readonly from: string;
+  readonly to: string;
+}
