@@ -6,7 +6,7 @@ import {
   HIGHEST_HONEST,
   type Issued,
 } from '../../shared/ring/issued-order.ts';
-import type { Order } from '../../shared/ring/snapshot.ts';
+import { compareOrder, type Order } from '../../shared/ring/snapshot.ts';
 import type { CoordinatorEffect, CoordinatorReport, Office, OfficeOddities, RejectedSnapshot } from './protocol.ts';
 
 const NO_ODDITIES: OfficeOddities = { rejected: null, raisedFrom: null, forgedSlots: 0 };
@@ -39,7 +39,10 @@ export function planOffice(found: {
   const rejected = rejectUnissued(found.newest, { epoch: lastEpoch, version: fence?.version ?? 0 });
   const newest = rejected === null ? found.newest : { ...found.newest, snapshot: null };
   // Resumed only if nobody was elected since: a later leader's snapshots may be out, even if the stream refused them.
-  const isResumed = lapsedEpoch !== null && newest.snapshot?.epoch === lapsedEpoch && lastEpoch === lapsedEpoch;
+  // Nor on a stream that was restored without the newest snapshots: the fence has claims by later ones, so the ring is announced.
+  const isWhole = newest.snapshot !== null && (fence === null || compareOrder(newest.snapshot, fence) >= 0);
+  const isOwn = lapsedEpoch !== null && newest.snapshot?.epoch === lapsedEpoch && lastEpoch === lapsedEpoch;
+  const isResumed = isOwn && isWhole;
   return { newest, rejected, isResumed, above: findEpochFloor({ stream: published, fence, issuedEpoch: lastEpoch }) };
 }
 
