@@ -25,8 +25,10 @@ export class Rows {
     return this.#slots[slot] ?? new Set();
   }
 
-  slotOf(id: string): number | null {
-    return this.#slotOf.get(id) ?? null;
+  /** By its name. */
+  has(name: string): boolean {
+    const [id = '', slot] = name.split('/');
+    return this.#slotOf.get(id) === Number(slot);
   }
 
   /** @returns by how many the slot grew. */
@@ -83,13 +85,19 @@ export class Rows {
   }
 }
 
+/** The id as workers see it: it changes when the row moves to another slot. */
+export function nameOf(id: string, slot: number): string {
+  return `${id}/${slot}`;
+}
+
 const hashes = new Map<string, bigint>();
 
-/** A number that tells one row from another. */
-export function hashOf(id: string): bigint {
-  const known = hashes.get(id);
+/** A number that tells one name from another. */
+export function hashOf(name: string): bigint {
+  const known = hashes.get(name);
   if (known !== undefined) return known;
-  const hash = BigInt(Math.imul(Number(id.slice(4)) + 1, 0x9e3779b1) >>> 0);
-  hashes.set(id, hash);
+  const [row = 0, slot = 0] = name.slice(4).split('/').map(Number);
+  const hash = BigInt(Math.imul(row * 65_536 + slot + 1, 0x9e3779b1) >>> 0);
+  hashes.set(name, hash);
   return hash;
 }

@@ -1,6 +1,6 @@
 import type { BlockedRow, TickRequest } from '../../shared/postgres/fence.ts';
 import type { Rows } from './fake-rows.ts';
-import { hashOf } from './fake-rows.ts';
+import { hashOf, nameOf } from './fake-rows.ts';
 
 /** Bad rows that one tick statement has the time to find; a slot that is begun is brought to its end. */
 const BAD_AT_ONCE = 2;
@@ -42,7 +42,7 @@ export class RowsTried {
     this.#paused = new Set(args.leftOutSlots);
     this.#onTrial = args.onTrial ?? [];
     this.#isLast = args.isLast === true;
-    this.cleared.push(...this.#onTrial.filter((id) => rows.slotOf(id) === null));
+    this.cleared.push(...this.#onTrial.filter((name) => !rows.has(name)));
   }
 
   /** Those that the statement sees. */
@@ -55,22 +55,22 @@ export class RowsTried {
     const { locked, bad } = this.#rows;
     const all = this.of(slot);
     this.visible += all.length;
-    for (const id of all) this.checksum ^= hashOf(id);
-    const wanted = this.#paused.has(slot) ? [] : all.filter((id) => !this.#leftOut.has(id));
+    for (const id of all) this.checksum ^= hashOf(nameOf(id, slot));
+    const wanted = this.#paused.has(slot) ? [] : all.filter((id) => !this.#leftOut.has(nameOf(id, slot)));
     const met = wanted.filter((id) => locked.has(id));
     const unable = wanted.filter((id) => bad.has(id) && !locked.has(id));
     if (met.length > 0 && !this.#isLast) this.held.push(slot);
     if (met.length > 0 && !this.#isLast) return { isStamped: false, ticked: [] };
-    this.skippedIds.push(...met);
+    this.skippedIds.push(...met.map((id) => nameOf(id, slot)));
     if (unable.length > 0 && this.blocked.length >= BAD_AT_ONCE) {
       this.undecided.push(slot);
       this.undecidedRows.push(wanted.length);
       return { isStamped: this.#isLast, ticked: [] };
     }
     const message = 'violates a check constraint';
-    this.blocked.push(...unable.map((id) => ({ id, slot, state: '23514', message })));
+    this.blocked.push(...unable.map((id) => ({ id: nameOf(id, slot), slot, state: '23514', message })));
     const ticked = wanted.filter((id) => !locked.has(id) && !bad.has(id));
-    this.cleared.push(...ticked.filter((id) => this.#onTrial.includes(id)));
+    this.cleared.push(...ticked.map((id) => nameOf(id, slot)).filter((name) => this.#onTrial.includes(name)));
     return { isStamped: true, ticked };
   }
 }

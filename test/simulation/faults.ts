@@ -196,19 +196,27 @@ const FAULTS: readonly Fault[] = [
   },
 ];
 
-/** Draws faults and when they come, over the given span; everything that lasts ends within it, or soon after. */
-export function planFaults(world: World, span: { readonly fromMs: number; readonly toMs: number }): void {
+/** Draws faults and when they come, over the given span, and that fault besides; all that lasts ends within it, or soon after. */
+export function planFaults(
+  world: World,
+  { fault, ...span }: { readonly fromMs: number; readonly toMs: number; readonly fault: string | null },
+): void {
   const count = world.random.between(2, 8);
-  for (let index = 0; index < count; index += 1) {
-    const fault = world.random.pick(FAULTS);
-    const atMs = world.random.between(span.fromMs, span.toMs);
-    const lastsMs = fault.longestMs === 0 ? 0 : world.random.between(100, fault.longestMs);
-    world.timeline.at(atMs, () => {
-      world.faults.push(`${atMs} ms: ${fault.name}${lastsMs > 0 ? ` for ${lastsMs} ms` : ''}`);
-      const end = fault.begin(world);
-      if (end !== null) world.timeline.after(lastsMs, end);
-    });
-  }
+  for (let index = 0; index < count; index += 1) planFault(world, world.random.pick(FAULTS), span);
+  if (fault === null) return;
+  const named = FAULTS.find(({ name }) => name === fault);
+  if (named === undefined) throw new Error(`there is no fault ${fault}`);
+  planFault(world, named, span);
+}
+
+function planFault(world: World, fault: Fault, span: { readonly fromMs: number; readonly toMs: number }): void {
+  const atMs = world.random.between(span.fromMs, span.toMs);
+  const lastsMs = fault.longestMs === 0 ? 0 : world.random.between(100, fault.longestMs);
+  world.timeline.at(atMs, () => {
+    world.faults.push(`${atMs} ms: ${fault.name}${lastsMs > 0 ? ` for ${lastsMs} ms` : ''}`);
+    const end = fault.begin(world);
+    if (end !== null) world.timeline.after(lastsMs, end);
+  });
 }
 
 function cutFromNats(world: World, node: WorkerNode | CoordinatorNode | undefined): (() => void) | null {

@@ -4,6 +4,8 @@ export interface Guard {
   readonly rule: string;
   /** What the checks say where it is missed. */
   readonly harm: RegExp;
+  /** The fault that each world suffers besides those that it draws: the one that the guard is for, where that is rare. */
+  readonly fault?: string;
   readonly edits: readonly Edit[];
 }
 

@@ -1,4 +1,5 @@
 import type { Guard } from './guard.ts';
+import { POSTGRES_GUARDS } from './guards-of-postgres.ts';
 
 export const GUARDS: readonly Guard[] = [
   {
@@ -41,6 +42,7 @@ export const GUARDS: readonly Guard[] = [
     name: 'mass-silence',
     rule: 'more than half that fall silent together get one more TTL',
     harm: /put worker-\d+ out needlessly \(lease-expired\)/,
+    fault: 'all workers cut from NATS together',
     edits: [
       {
         file: 'services/coordinator/membership-sweep.ts',
@@ -53,6 +55,7 @@ export const GUARDS: readonly Guard[] = [
     name: 'deletion-by-revision',
     rule: 'a key is deleted at exactly the revision that was read',
     harm: /was deleted by a decision of/,
+    fault: 'worker frozen for about a lease while the network is slow',
     edits: [
       {
         file: 'test/simulation/coordinator-effects.ts',
@@ -145,6 +148,7 @@ export const GUARDS: readonly Guard[] = [
     name: 'version-leap',
     rule: 'nobody accepts a leap in version',
     harm: /forged version reached Postgres|was accepted after|has applied/,
+    fault: 'forged snapshot',
     edits: [
       {
         file: 'shared/ring/issued-order.ts',
@@ -165,4 +169,18 @@ export const GUARDS: readonly Guard[] = [
       },
     ],
   },
+  {
+    name: 'foreign-snapshot',
+    rule: 'a leader overrules a foreign snapshot of its own epoch',
+    harm: /a forged snapshot has been in force|needlessly \(not-ticking\)|the ring has|watches other slots|has applied/,
+    fault: 'forged snapshot',
+    edits: [
+      {
+        file: 'services/coordinator/planner.ts',
+        from: '  if (snapshot === null || snapshot.epoch !== epoch) return false;\n',
+        to: '  if (snapshot === null || snapshot.epoch === epoch) return false;\n',
+      },
+    ],
+  },
+  ...POSTGRES_GUARDS,
 ];

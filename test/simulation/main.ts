@@ -47,7 +47,9 @@ const options = await optionsOrExit({
 process.exitCode = await run();
 
 /** Breaks what was asked for. */
-async function chooseSystem(name: string): Promise<{ simulate: typeof simulate; broken: Broken }> {
+async function chooseSystem(
+  name: string,
+): Promise<{ simulate: typeof simulate; broken: Broken; fault?: string | undefined }> {
   const broken = (['none', ...BROKEN] as const).find((known) => known === name);
   if (broken !== undefined) return { simulate, broken };
   const guard = GUARDS.find((known) => known.name === name);
@@ -55,7 +57,7 @@ async function chooseSystem(name: string): Promise<{ simulate: typeof simulate; 
   const unguarded = await loadUnguarded(guard);
   // Loaded whole: its files are not needed any more.
   await unguarded.remove();
-  return { simulate: unguarded.simulate, broken: 'none' };
+  return { simulate: unguarded.simulate, broken: 'none', fault: guard.fault };
 }
 
 async function run(): Promise<number> {
@@ -65,7 +67,7 @@ async function run(): Promise<number> {
   let saidMs = startedMs;
   const totals = { snapshots: 0, records: 0, faults: 0, violations: 0 };
   for (let seed = from; seed < from + seeds; seed += 1) {
-    const result = system.simulate({ seed, broken: system.broken });
+    const result = system.simulate({ seed, broken: system.broken, fault: system.fault });
     totals.snapshots += result.snapshots;
     totals.records += result.records;
     totals.faults += result.faults.length;

@@ -15,6 +15,14 @@ export interface SimulationResult {
   readonly records: number;
 }
 
+export interface SimulationOptions {
+  readonly seed: number;
+  /** @default 'none' */
+  readonly broken?: Broken;
+  /** Suffered once besides what is drawn. @default none */
+  readonly fault?: string | undefined;
+}
+
 const SAVE_EVERY_MS = 500;
 const WARM_UP_MS = 5_000;
 const TROUBLE_MS = 20_000;
@@ -22,9 +30,9 @@ const TROUBLE_MS = 20_000;
 const QUIET_MS = 40_000;
 
 /** One seed: a world warms up, suffers, comes to rest. Never throws: what went wrong is in the result. */
-export function simulate(options: { readonly seed: number; readonly broken?: Broken }): SimulationResult {
+export function simulate(options: SimulationOptions): SimulationResult {
   const world = new World({ seed: options.seed, slots: 32, broken: options.broken ?? 'none' });
-  const violation = findViolation(world);
+  const violation = findViolation(world, options.fault ?? null);
   return {
     seed: options.seed,
     violation,
@@ -34,7 +42,7 @@ export function simulate(options: { readonly seed: number; readonly broken?: Bro
   };
 }
 
-function findViolation(world: World): string | null {
+function findViolation(world: World, fault: string | null): string | null {
   const { random } = world;
   const rows = random.pick([0, 1, 10, 30, 100]);
   for (let row = 0; row < rows; row += 1) world.postgres.changeRows(random.between(0, world.slots - 1), 1);
@@ -42,7 +50,7 @@ function findViolation(world: World): string | null {
   for (let index = 1; index <= coordinators; index += 1) world.startCoordinator(`coordinator-${index}`);
   const workers = random.between(1, 5);
   for (let index = 1; index <= workers; index += 1) world.startWorker(`worker-${index}`);
-  planFaults(world, { fromMs: WARM_UP_MS, toMs: WARM_UP_MS + TROUBLE_MS });
+  planFaults(world, { fromMs: WARM_UP_MS, toMs: WARM_UP_MS + TROUBLE_MS, fault });
   const checks = new StepChecks(world);
   const check = () => checks.check();
   new StarvationCheck(world, checks.rows).begin();

@@ -5,6 +5,7 @@ import type { WorkerEffect, WorkerEvent } from '../../services/worker/protocol.t
 import { assertNever } from '../../shared/machine/machine.ts';
 import type { Liveness } from '../../shared/nats/liveness.ts';
 import type { BegunTick } from './fake-postgres.ts';
+import { nameOf } from './fake-rows.ts';
 import type { Locking } from './statements.ts';
 import type { WorkerNode, World } from './world.ts';
 
@@ -106,7 +107,8 @@ export function performWorkerEffect(world: World, node: WorkerNode, effect: Work
       });
     case 'read-ids':
       return askPostgres(world, node, {
-        apply: () => effect.slots.flatMap((slot) => [...postgres.table.rows.of(slot)]).sort(),
+        apply: () =>
+          effect.slots.flatMap((slot) => [...postgres.table.rows.of(slot)].map((id) => nameOf(id, slot))).sort(),
         answer: (ids) => ({ kind: 'ids-read', tick: effect.tick, ids }),
         failed: { kind: 'ids-failed', tick: effect.tick },
       });
