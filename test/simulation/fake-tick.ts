@@ -1,4 +1,4 @@
-import type { BlockedRow, TickRequest } from '../../shared/postgres/fence.ts';
+import type { BlockedRow, TickRequest } from '../../shared/postgres/tick-result.ts';
 import type { Rows } from './fake-rows.ts';
 import { hashOf, nameOf } from './fake-rows.ts';
 
