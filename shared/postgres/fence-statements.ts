@@ -74,7 +74,7 @@ export type TickForm = 'fast' | 'over';
 
 /**
  * slots[], worker, incarnation, tick → one row: stamped, rows, visible, missed, checksum, exhausted, exhaustedCount, nullCount,
- * lost, ahead, isEarly, isSuperseded; with `withBefore` also before, at the cost of a hash for each row. The form `over` takes leftOut (ids), leftOutSlots and
+ * lost, ahead, isEarly, isSuperseded; with `withBefore` also rowsBySlot and lastTicks, at the cost of a hash for each row. The form `over` takes leftOut (ids), leftOutSlots and
  * isLast (skip locked rows, and stamp their slots) besides, and adds held, skipped, skippedIds, withheld.
  *
  * `patience` begins when the slots are locked: a wait for another worker's slots is not cut short.
@@ -197,15 +197,15 @@ function overParts(names: TableNames, slot: string): TickParts {
   };
 }
 
+/** Not joined here: for two CTEs the planner guesses a few rows, and would compare each with each. */
 const BEFORE = {
   returned: ', $slot AS slot',
-  query: `, before AS (
-  SELECT l.slot, l.last_tick, count(*)::int AS rows FROM ticked t JOIN locked l ON l.slot = t.slot
-  WHERE t.exhausted IS NULL GROUP BY l.slot, l.last_tick
+  query: `, counted AS (
+  SELECT slot, count(*)::int AS rows FROM ticked WHERE exhausted IS NULL GROUP BY slot
 )`,
   column: `,
-  (SELECT coalesce(json_agg(json_build_object('slot', slot, 'lastTick', last_tick, 'rows', rows) ORDER BY slot), '[]')
-    FROM before) AS before`,
+  (SELECT coalesce(json_agg(json_build_array(slot, rows)), '[]') FROM counted) AS "rowsBySlot",
+  (SELECT coalesce(json_agg(json_build_array(slot, last_tick)), '[]') FROM locked) AS "lastTicks"`,
 };
 
 /**

@@ -19,7 +19,7 @@ import {
 import { PruningHold } from './pruning-hold.ts';
 import type { Statement } from './session.ts';
 import type { TableNames } from './table.ts';
-import type { TickRequest, TickResult } from './tick-result.ts';
+import type { SlotBefore, TickRequest, TickResult } from './tick-result.ts';
 import { numberArray, textArray } from './types.ts';
 import { UuidList } from './uuid-list.ts';
 
@@ -181,7 +181,10 @@ export class Fence {
     const values: unknown[] = [numberArray(args.slots), args.worker, args.incarnation, args.tick];
     if (form === 'over') values.push(...leavingOut(args), args.isLast ?? false);
     const statement = { ...this.#tickStatement(form, args.withBefore ?? false), values };
-    return { ...NO_TROUBLE, ...(await this.#one<TickResult & QueryResultRow>(args.lane ?? TICK_LANE, statement)) };
+    type Row = TickResult & { readonly rowsBySlot?: Pairs; readonly lastTicks?: Pairs };
+    const { rowsBySlot, lastTicks, ...row } = await this.#one<Row>(args.lane ?? TICK_LANE, statement);
+    const result = { ...NO_TROUBLE, ...row };
+    return rowsBySlot === undefined ? result : { ...result, before: joinBefore(rowsBySlot, new Map(lastTicks)) };
   }
 
   async #tickCarefully(args: TickRequest): Promise<TickResult> {
@@ -272,6 +275,14 @@ export class Fence {
   async #one<Row extends QueryResultRow>(lane: string, statement: Statement): Promise<Row> {
     return (await this.#ask<Row>(lane, statement))[0]!;
   }
+}
+
+type Pairs = readonly (readonly [slot: number, of: number])[];
+
+function joinBefore(rowsBySlot: Pairs, lastTicks: ReadonlyMap<number, number>): SlotBefore[] {
+  return rowsBySlot
+    .map(([slot, rows]) => ({ slot, rows, lastTick: lastTicks.get(slot)! }))
+    .sort((a, b) => a.slot - b.slot);
 }
 
 function leavingOut({ leftOut = [], leftOutSlots = [] }: TickRequest): string[] {
