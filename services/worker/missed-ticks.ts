@@ -1,5 +1,5 @@
 import type { ClaimedSlot } from '../../shared/postgres/fence.ts';
-import type { SlotBefore } from '../../shared/postgres/tick-result.ts';
+import { ROUND_SPREAD_TICKS, type SlotBefore } from '../../shared/postgres/tick-result.ts';
 
 /**
  * Ticks that nobody did, counted once: by the worker whose tick ends the gap, from the slot's last tick as the fence had it.
@@ -38,8 +38,6 @@ export interface Missed {
 
 export const NONE_MISSED: Missed = { missed: 0, rows: 0, seconds: 0 };
 
-/** A process that died amid its round has slots that stand one tick behind the others. */
-export const ROUND_SPREAD_TICKS = 1;
 /** After so long it is likelier that the former owner had no rows at all, and that these came while nobody was there. */
 const LONGEST_GAP_TICKS = 3_600;
 const STEPS_KEPT = 8;

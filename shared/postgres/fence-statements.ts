@@ -46,8 +46,6 @@ export const LARGEST_INTEGER = 2_147_483_647;
  * before, and stepped back since; otherwise a row would get a number twice.
  */
 export const AHEAD_TICKS = 2;
-/** A worker that died amid its round left slots one tick behind the others. */
-const ROUND_SPREAD_TICKS = 1;
 /** The second that the database's clock shows. Evaluated anew wherever it stands, also after a wait for a lock. */
 export const SECOND = 'floor(extract(epoch FROM pg_catalog.clock_timestamp()))::bigint';
 
@@ -209,9 +207,9 @@ const BEFORE = {
 };
 
 /**
- * slots[], worker, incarnation, epoch, version → one row: slots, lastTicks and standing (of the claimed), refused, isSuperseded,
- * lastEpoch. `locked` waits for the former owner's tick under way, so the last tick returned includes it. A slot is standing if
- * its last tick is that of the former owner's last round, or one before, where the owner died amid its round. Empty slots are not.
+ * slots[], worker, incarnation, epoch, version → one row: slots, lastTicks and formers (of the claimed; a former owner is known by
+ * a number, 0 is nobody), refused, isSuperseded, lastEpoch. `locked` waits for the former owner's tick under way, so the last tick
+ * returned includes it. Its order is that of all that is read from it.
  *
  * A slot passes from worker to worker by a newer order. From process to process of one worker it passes by incarnation alone: a
  * restarted worker gets its slots back at once, also where the stream has lost the newest snapshot, and the slot keeps the newer
@@ -226,27 +224,22 @@ WITH issued AS MATERIALIZED (
 ), unhurried AS MATERIALIZED (
   ${UNHURRIED}
 ), locked AS MATERIALIZED (
-  SELECT s.slot, s.worker, s.last_tick, s.worker = $2::text AS same, ${IS_SUCCESSORS} AS later, (s.epoch, s.version) < ($4, $5) AS older
+  SELECT s.slot, s.last_tick, coalesce(hashtext(s.worker), 0) AS former, ${IS_SUCCESSORS} AS later,
+    CASE WHEN s.worker = $2::text THEN (${IS_SUCCESSORS}) IS NOT TRUE ELSE (s.epoch, s.version) < ($4, $5) END AS open
   FROM scaler.slot s, unhurried
   WHERE ${IS_ASKED} AND (${IS_MINE}) IS NOT TRUE AND $4::bigint <= (SELECT epoch FROM issued)
   ORDER BY s.slot FOR UPDATE OF s
-), open AS MATERIALIZED (
-  SELECT slot, last_tick,
-    worker IS NOT NULL AND last_tick > 0 AND last_tick >= max(last_tick) OVER (PARTITION BY worker) - ${ROUND_SPREAD_TICKS} AS standing
-  FROM locked WHERE CASE WHEN same THEN later IS NOT TRUE ELSE older END
 ), stamped AS (
   UPDATE scaler.slot s SET worker = $2, incarnation = $3,
     epoch = CASE WHEN (s.epoch, s.version) < ($4, $5) THEN $4::bigint ELSE s.epoch END,
     version = CASE WHEN (s.epoch, s.version) < ($4, $5) THEN $5::bigint ELSE s.version END
-  WHERE s.slot = ANY (ARRAY(SELECT slot FROM open))
+  WHERE s.slot = ANY (ARRAY(SELECT slot FROM locked WHERE open))
 )
-SELECT coalesce(c.slots, '{}') AS slots, coalesce(c."lastTicks", '{}') AS "lastTicks", coalesce(c.standing, '{}') AS standing,
-  ARRAY(SELECT slot FROM locked WHERE slot NOT IN (SELECT slot FROM open) ORDER BY slot) AS refused,
+SELECT coalesce(c.slots, '{}') AS slots, coalesce(c."lastTicks", '{}') AS "lastTicks", coalesce(c.formers, '{}') AS formers,
+  ARRAY(SELECT slot FROM locked WHERE NOT open) AS refused,
   EXISTS (SELECT FROM locked WHERE later) AS "isSuperseded", (SELECT epoch FROM issued) AS "lastEpoch"
 FROM (
-  SELECT array_agg(slot ORDER BY slot) AS slots, array_agg(last_tick ORDER BY slot) AS "lastTicks",
-    array_agg(slot) FILTER (WHERE standing) AS standing
-  FROM open
+  SELECT array_agg(slot) AS slots, array_agg(last_tick) AS "lastTicks", array_agg(former) AS formers FROM locked WHERE open
 ) c`;
 
 /**

@@ -19,7 +19,7 @@ import {
 import { PruningHold } from './pruning-hold.ts';
 import type { Statement } from './session.ts';
 import type { TableNames } from './table.ts';
-import type { SlotBefore, TickRequest, TickResult } from './tick-result.ts';
+import { ROUND_SPREAD_TICKS, type SlotBefore, type TickRequest, type TickResult } from './tick-result.ts';
 import { numberArray, textArray } from './types.ts';
 import { UuidList } from './uuid-list.ts';
 
@@ -110,15 +110,22 @@ export class Fence {
     type Row = {
       slots: number[];
       lastTicks: number[];
-      standing: number[];
+      formers: number[];
       refused: number[];
       isSuperseded: boolean;
       lastEpoch: number;
     };
     const row = await this.#one<Row>(args.lane ?? CLAIM_LANE, statement);
-    const { slots, lastTicks, refused, isSuperseded, lastEpoch } = row;
-    const standing = new Set(row.standing);
-    const claimed = slots.map((slot, index) => ({ slot, lastTick: lastTicks[index]!, isStanding: standing.has(slot) }));
+    const { slots, lastTicks, formers, refused, isSuperseded, lastEpoch } = row;
+    const rounds = lastRounds(formers, lastTicks);
+    const claimed = slots.map((slot, index) => {
+      const lastTick = lastTicks[index]!;
+      return {
+        slot,
+        lastTick,
+        isStanding: lastTick > 0 && lastTick >= rounds.get(formers[index]!)! - ROUND_SPREAD_TICKS,
+      };
+    });
     return {
       claimed,
       refused,
@@ -275,6 +282,15 @@ export class Fence {
   async #one<Row extends QueryResultRow>(lane: string, statement: Statement): Promise<Row> {
     return (await this.#ask<Row>(lane, statement))[0]!;
   }
+}
+
+/** The newest tick that each former owner made; nobody made none. */
+function lastRounds(formers: readonly number[], lastTicks: readonly number[]): ReadonlyMap<number, number> {
+  const newest = new Map<number, number>();
+  formers.forEach((former, index) => {
+    newest.set(former, former === 0 ? Number.POSITIVE_INFINITY : Math.max(lastTicks[index]!, newest.get(former) ?? 0));
+  });
+  return newest;
 }
 
 type Pairs = readonly (readonly [slot: number, of: number])[];
