@@ -21,6 +21,7 @@ const sources = FOLDERS.flatMap((folder) => listFiles(join(ROOT, folder))).map(r
 const PURE = [
   /^shared\/(ring|message)\//,
   /^shared\/machine\/(machine|trouble)\.ts$/,
+  /^shared\/postgres\/tick-result\.ts$/,
   /^services\/worker\/(protocol|machine|vetting|slice|round|chunks|blocked-rows|held-slots|troubled-slots|row-trouble|takeover|missed-ticks|heartbeat|departure|database-clock|readiness)\.ts$/,
   /^services\/coordinator\/(protocol|machine|bench|member|membership|membership-progress|membership-return|membership-sweep|progress-read|leadership|newest-read|office|planner|table-size|recount|recovery|stray-misses|desired-workers|readiness|table-care)\.ts$/,
   /^services\/cli\/(audit-log|audit-track|drain-progress|ring-difference)\.ts$/,
