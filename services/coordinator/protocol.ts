@@ -69,6 +69,8 @@ export interface TableChange {
   readonly recount: boolean;
   /** Names the connection that this was polled over: another one may lead to another server. */
   readonly connection: string;
+  /** How long reading it took, without the wait for it. */
+  readonly readMs: number;
 }
 
 /**

@@ -4,7 +4,7 @@ import type { CoordinatorEffect, CountDoubt, PruneOutcome, TableChange, TableSiz
 import { demandRecount, failRecount, finishRecount, NO_RECOUNT, type Recount, recountAtMs } from './recount.ts';
 
 /**
- * How many rows has each slot? Counted once, then kept by what the table's triggers report, which is polled for: writers
+ * How many rows has each slot? Counted once, then kept by what the table's triggers report, which a poll waits for: writers
  * notify nobody, since that would serialize their commits and forbid two-phase commit.
  *
  * States: idle → polling, counting or pruning → idle. One of them at a time, so no poll overlaps another.
@@ -38,9 +38,9 @@ export interface TableStep {
   readonly evidenceMs: number | null;
 }
 
-/** From the beginning of one poll to the next. A change waits for half of it on average. */
+/** From the beginning of one poll to the next, where there are changes all the time. Without, a poll waits for them itself. */
 const POLL_EVERY_MS = 20;
-/** Between polls, in times the duration of the last one: a slow Postgres is polled a quarter of the time at most. Prunes likewise. */
+/** Between polls, in times what the last one took to read: a slow Postgres is polled a quarter of the time at most. Prunes likewise. */
 const PAUSE_SHARE = 3;
 const POLL_LONGEST_PAUSE_MS = 5_000;
 const FAILURE_PAUSE_MS = 250;
@@ -113,7 +113,6 @@ export function receiveCount(state: TableState, counted: TableSize | null, nowMs
 export function receiveChange(state: TableState, since: string, change: TableChange | null, nowMs: number): TableStep {
   if (state.work?.kind !== 'poll' || since !== state.size.at) return unchanged(state);
   if (change === null) return unchanged(failPoll(state, nowMs));
-  const { sinceMs } = state.work;
   const { isPossible, ...count } = addDeltas(state.size, change.deltas);
   const doubt = findDoubt(state.size, change, isPossible);
   const recount = doubt === null ? state.recount : demandRecount(state.recount, nowMs);
@@ -122,7 +121,7 @@ export function receiveChange(state: TableState, since: string, change: TableCha
     ? [{ kind: 'report', report: { kind: 'count-doubted', reason: doubt } }]
     : [];
   const isBlind = doubt === 'reconnected';
-  const idle: TableState = { ...rest({ ...state, failures: 0 }, nowMs), recount, isBlind };
+  const idle: TableState = { ...rest({ ...state, failures: 0 }, change.readMs, nowMs), recount, isBlind };
   const countAtMs = recountAtMs(recount);
   // The count that starts now has the changes in it.
   if (isBlind || (countAtMs !== null && countAtMs <= nowMs)) return { ...unchanged(idle), effects: reports };
@@ -131,7 +130,7 @@ export function receiveChange(state: TableState, since: string, change: TableCha
   const pruneAtMs = state.pruneAtMs ?? (hasChanges ? nowMs + PRUNE_EVERY_MS : null);
   const by = doubt === null ? change : differenceOf(state.size, size);
   const settled = settle({ ...idle, size, pruneAtMs }, by);
-  return { ...settled, effects: [...reports, ...settled.effects], evidenceMs: sinceMs };
+  return { ...settled, effects: [...reports, ...settled.effects], evidenceMs: nowMs - change.readMs };
 }
 
 /** `at`: the Postgres snapshot up to which was pruned. */
@@ -176,14 +175,14 @@ function begin(
 }
 
 /** Idle again; the longer it took, the longer until the next poll. */
-function rest(state: TableState, nowMs: number): TableState {
+function rest(state: TableState, tookMs: number, nowMs: number): TableState {
   const sinceMs = state.work?.sinceMs ?? nowMs;
-  const pauseMs = Math.min(POLL_LONGEST_PAUSE_MS, PAUSE_SHARE * (nowMs - sinceMs));
+  const pauseMs = Math.min(POLL_LONGEST_PAUSE_MS, PAUSE_SHARE * tookMs);
   return { ...state, work: null, pollAtMs: Math.max(sinceMs + POLL_EVERY_MS, nowMs + pauseMs) };
 }
 
 function failPoll(state: TableState, nowMs: number): TableState {
-  const idle = rest(state, nowMs);
+  const idle = rest(state, nowMs - (state.work?.sinceMs ?? nowMs), nowMs);
   const pauseMs = FAILURE_PAUSE_MS * 2 ** Math.min(FAILURE_DOUBLINGS, state.failures);
   return { ...idle, failures: state.failures + 1, pollAtMs: Math.max(idle.pollAtMs, nowMs + pauseMs) };
 }

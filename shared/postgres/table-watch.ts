@@ -5,7 +5,7 @@ import { TRUNCATED } from './change-triggers.ts';
 import type { PostgresLink } from './connection.ts';
 import { Lane } from './lane.ts';
 import type { Session } from './session.ts';
-import { quoteTable, slotExpression, type TableNames } from './table.ts';
+import { quoteTable, quoteText, slotExpression, type TableNames } from './table.ts';
 
 export interface TableCount {
   /** Rows per slot. */
@@ -29,6 +29,8 @@ export interface TableDelta {
    * nothing about the count's.
    */
   readonly connection: string;
+  /** How long the reading took, ms, without the wait for something to read. */
+  readonly readMs: number;
 }
 
 /** Sums of int8 are numeric, and could be too large for an int8: then a number that JavaScript holds exactly will do. */
@@ -75,6 +77,32 @@ FROM (
     GROUP BY slot
   ) s
 ) c`;
+
+/** From one look for changes to the next. A change waits for half of it on average. */
+const LOOK_EVERY_MS = 20;
+/** The connection has other work, too. */
+const LONGEST_WAIT_MS = 500;
+
+/**
+ * Ends as soon as there is something that the snapshot `at` does not see. It looks from within Postgres, which costs a tenth of
+ * asking each time. The COMMIT between two looks gives up the snapshot: one that is held would keep vacuum from its work.
+ */
+function waitText(at: string): string {
+  return `DO ${quoteText(`
+DECLARE
+  since CONSTANT pg_snapshot := ${quoteText(at)};
+  upper CONSTANT xid8 := pg_snapshot_xmax(since);
+  running CONSTANT xid8[] := ARRAY(SELECT pg_snapshot_xip(since));
+BEGIN
+  FOR look IN 1..${LONGEST_WAIT_MS / LOOK_EVERY_MS} LOOP
+    EXIT WHEN EXISTS (
+      SELECT FROM scaler.table_change WHERE xid >= upper AND xid < pg_snapshot_xmax(pg_current_snapshot())
+      UNION ALL SELECT FROM scaler.table_change WHERE xid = ANY (running));
+    COMMIT;
+    PERFORM pg_sleep(${LOOK_EVERY_MS / 1_000});
+  END LOOP;
+END`)}`;
+}
 
 /** Keeps the connection free for the next poll: a few milliseconds. */
 const PRUNE_BATCH = 5_000;
@@ -134,13 +162,18 @@ export class TableWatch {
     }
   }
 
-  /** What was committed after the snapshot `at`. Takes as long as there is to read, however much was pruned before. */
+  /**
+   * What was committed after the snapshot `at`; waits up to half a second for something. Reading it takes as long as there is to
+   * read, however much was pruned before.
+   */
   async changesSince(at: string): Promise<TableDelta> {
-    type Row = { slots: number[]; deltas: number[] } & Omit<TableDelta, 'deltas'> & QueryResultRow;
+    await this.#lane.query({ text: waitText(at) });
+    const startedMs = performance.now();
+    type Row = { slots: number[]; deltas: number[] } & Omit<TableDelta, 'deltas' | 'readMs'> & QueryResultRow;
     const statement = { name: 'table-changes', text: CHANGES_TEXT, values: [at] };
     const { slots, deltas, ...rest } = (await this.#lane.query<Row>(statement)).rows[0]!;
     const net = slots.map((slot, index) => ({ slot, delta: deltas[index]! })).filter(({ delta }) => delta !== 0);
-    return { ...rest, deltas: net };
+    return { ...rest, deltas: net, readMs: performance.now() - startedMs };
   }
 
   /**

@@ -9,6 +9,7 @@ import { addRows, removeRows } from '../../shared/postgres/rows.ts';
 import { parseTableNames } from '../../shared/postgres/table.ts';
 import { type TableCount, TableWatch } from '../../shared/postgres/table-watch.ts';
 import { freshDatabase, recordingLog, sharedPostgres, type TestDatabase } from '../support/postgres-server.ts';
+import { eventually } from '../support/service-process.ts';
 
 const NAMES = parseTableNames({
   table: 'work_items',
@@ -88,10 +89,54 @@ describe('counting', () => {
   test('an empty table has no rows and no changes', async () => {
     const { weights, rows, at, connection } = await watch.count();
     assert.deepEqual({ weights, rows }, { weights: new Float64Array(SLOTS), rows: 0 });
-    const { at: later, connection: laterConnection, ...change } = await watch.changesSince(at);
+    const { at: later, connection: laterConnection, readMs, ...change } = await watch.changesSince(at);
     assert.deepEqual(change, { deltas: [], added: 0, removed: 0, recount: false });
     assert.equal(laterConnection, connection);
     assert.match(later, /^\d+:\d+:/);
+    assert.ok(readMs > 0);
+  });
+
+  test('a poll waits for the next commit, also for that of a transaction that began before', async () => {
+    const earlier = await openClient();
+    try {
+      await earlier.query(`BEGIN; ${insertSome(3)}`);
+      let { at } = await watch.count();
+      const commits = [
+        [1, () => admin.query(insertSome(1))],
+        [3, () => earlier.query('COMMIT')],
+      ] as const;
+      for (const [rows, commit] of commits) {
+        const waiting = watch.changesSince(at);
+        await delay(50);
+        await commit();
+        let change = await waiting;
+        // On a busy machine the wait may have been over before the commit.
+        if (change.added === 0) change = await watch.changesSince(change.at);
+        assert.equal(change.added, rows);
+        at = change.at;
+      }
+    } finally {
+      await earlier.end();
+    }
+  });
+
+  test('a poll that waits holds back no vacuum', async () => {
+    const { at } = await watch.count();
+    const waiting = async () =>
+      (await admin.query("SELECT query_start, backend_xmin FROM pg_stat_activity WHERE query LIKE 'DO %table_change%'"))
+        .rows;
+    await eventually('one wait that goes on with a newer snapshot', async () => {
+      const poll = watch.changesSince(at);
+      await delay(30);
+      const [before] = await waiting();
+      await admin.query('SELECT pg_current_xact_id()');
+      await delay(60);
+      const [after] = await waiting();
+      await poll;
+      if (before === undefined || after === undefined || `${before.query_start}` !== `${after.query_start}`)
+        return false;
+      return after.backend_xmin === null || Number(after.backend_xmin) > Number(before.backend_xmin);
+    });
   });
 
   test('each insert and delete is told once, netted by slot, with its totals', async () => {

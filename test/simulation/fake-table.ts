@@ -60,7 +60,7 @@ export class FakeTable {
     const added = deltas.reduce((total, { delta }) => total + Math.max(0, delta), 0);
     const removed = deltas.reduce((total, { delta }) => total + Math.max(0, -delta), 0);
     const recount = deltas.length < unseen.length;
-    return { deltas, added, removed, at: String(this.#changes.length), recount };
+    return { deltas, added, removed, at: String(this.#changes.length), recount, readMs: 1 };
   }
 
   prune(at: string): void {

@@ -162,7 +162,7 @@ describe('coordinator: taking office', () => {
       machine.at(nowMs, {
         kind: 'table-changed',
         since: 'seen-1',
-        change: { ...found, recount: false, connection: 'first' },
+        change: { ...found, recount: false, connection: 'first', readMs: 1 },
       });
     };
     report(51, -9);
@@ -544,12 +544,12 @@ describe('coordinator: how long a disruption took', () => {
     assert.deepEqual(recentRecoveries(machine.state)?.at(-1), recovery);
   });
 
-  it('rows that came: from the poll that found them on', () => {
+  it('rows that came: from the moment on at which a poll found them', () => {
     const machine = settled();
     machine.at(100, { kind: 'wake' });
     const [read] = machine.all('read-changes');
     const found = { deltas: [{ slot: 0, delta: 4 }], added: 4, removed: 0, at: 'seen-2' };
-    const change = { ...found, recount: false, connection: 'first' };
+    const change = { ...found, recount: false, connection: 'first', readMs: 4 };
     machine.at(104, { kind: 'table-changed', since: read?.since ?? '', change });
     const snapshot = publishedBy(machine);
     machine.at(127, { kind: 'snapshot-published', sequence: 32, order: orderOf(snapshot) });

@@ -19,7 +19,7 @@ const EPOCH = 7;
 function change(deltas: TableChange['deltas'], more: Partial<TableChange> = {}): TableChange {
   const added = deltas.reduce((sum, { delta }) => sum + Math.max(0, delta), 0);
   const removed = deltas.reduce((sum, { delta }) => sum + Math.max(0, -delta), 0);
-  return { deltas, added, removed, at: 'seen-2', recount: false, connection: 'first', ...more };
+  return { deltas, added, removed, at: 'seen-2', recount: false, connection: 'first', readMs: 2, ...more };
 }
 
 const start = (nowMs = 0) => startTable(SIZE, EPOCH, nowMs);
@@ -37,9 +37,9 @@ function counting(state: TableState, nowMs: number): TableState {
   return step.state;
 }
 
-/** A poll that finds nothing: sent at `sentMs`, answered at `nowMs`. */
-function pollInVain(state: TableState, sentMs: number, nowMs: number): TableState {
-  return receiveChange(polling(state, sentMs), state.size.at, change([], { at: state.size.at }), nowMs).state;
+/** A poll that finds nothing: sent at `sentMs`, answered at `nowMs`; all that time was spent on reading, unless `readMs` says else. */
+function pollInVain(state: TableState, sentMs: number, nowMs: number, readMs = nowMs - sentMs): TableState {
+  return receiveChange(polling(state, sentMs), state.size.at, change([], { at: state.size.at, readMs }), nowMs).state;
 }
 
 function doubt(reason: CountDoubt) {
@@ -67,6 +67,10 @@ describe('polling for changes', () => {
     assert.equal(tableWakeAtMs(pollInVain(start(), 20, 40)), 100);
     // Nothing but the prune at 1 s comes before the next poll.
     assert.equal(pollInVain(start(), 20, 2_020).pollAtMs, 7_020);
+  });
+
+  it('takes no pause for the time that a poll waited', () => {
+    assert.equal(pollInVain(start(), 20, 520, 1).pollAtMs, 523);
   });
 
   it('backs off while polls fail, and takes up its pace when one succeeds', () => {
@@ -101,8 +105,8 @@ describe('polling for changes', () => {
     assert.deepEqual(advanceTable(step.state, 40).effects, [{ kind: 'read-changes', since: 'seen-2' }]);
   });
 
-  it('dates a change by when the poll that found it was sent', () => {
-    assert.equal(answer(polling(), change([{ slot: 1, delta: 3 }]), 29).evidenceMs, 20);
+  it('dates a change by when the poll found it, not by when it began to wait', () => {
+    assert.equal(answer(polling(), change([{ slot: 1, delta: 3 }], { readMs: 2 }), 429).evidenceMs, 427);
   });
 
   it('says nothing where nothing changed, and remembers how far it has read', () => {
