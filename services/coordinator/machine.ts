@@ -81,6 +81,7 @@ import {
   receiveApplied,
   recoveryWakeAtMs,
 } from './recovery.ts';
+import { rowsTold } from './row-census.ts';
 import { advanceCare, careWakeAtMs, NO_CARE, receiveCheck, receiveMending, type TableCare } from './table-care.ts';
 import {
   advanceTable,
@@ -414,7 +415,8 @@ function advanceTerm(term: Term, state: CoordinatorState, nowMs: number): TermCh
   }
   const timing = { leaseTtlMs: config.leaseTtlMs, areDisconnectsCertain, nowMs };
   const members = takeMembers(next, sweepMembers(next.membership, timing), nowMs);
-  const table = takeTable(members.term, advanceTable(members.term.table, nowMs), nowMs);
+  const told = () => rowsTold(members.term.membership, members.term.planner.published);
+  const table = takeTable(members.term, advanceTable(members.term.table, nowMs, told), nowMs);
   const planned = plan(table.term, config, nowMs);
   const newestRead = { ...table.term.newestRead, isStale: table.term.newestRead.isStale || planned.effects.length > 0 };
   const recovery = advanceRecovery(followPlan(table.term, planned.state, nowMs), nowMs);

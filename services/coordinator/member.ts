@@ -41,6 +41,9 @@ export interface Member {
   /** What its liveness value says. Never the reason for an eviction. */
   tick: number;
   tickMovedAtMs: number;
+  /** What its liveness value says, too: how many rows it watches, and by which ring. */
+  rows: number;
+  ring: number;
   /** The newest tick of its slots in the fence; null: it has none there, or was not read yet. */
   fenceTick: number | null;
   fenceMovedAtMs: number;
@@ -102,7 +105,8 @@ export function isUnsettled({ members }: MembershipState): boolean {
 
 export function addMember(state: MembershipState, value: Liveness, nowMs: number): MembershipStep {
   const isDrained = value.state === 'drained';
-  const member = { ...newMember(value.id, nowMs), tick: value.tick, isDrained, statedAtMs: nowMs };
+  const { tick, rows, ring } = value;
+  const member = { ...newMember(value.id, nowMs), tick, rows, ring, isDrained, statedAtMs: nowMs };
   const members = new Map(state.members).set(value.id, member);
   const added = { ...state, members, benched: without(state.benched, value.id) };
   const isPlanned = plannableWorkers(added).includes(value.id);
@@ -153,6 +157,8 @@ export function newMember(id: string, nowMs: number): Member {
     quiet: null,
     tick: 0,
     tickMovedAtMs: nowMs,
+    rows: 0,
+    ring: 0,
     fenceTick: null,
     fenceMovedAtMs: Number.NEGATIVE_INFINITY,
     standsSinceMs: nowMs,

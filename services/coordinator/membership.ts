@@ -117,6 +117,8 @@ function takeValue(state: MembershipState, value: Liveness, nowMs: number): Memb
     return bench === undefined ? addMember(state, value, nowMs) : considerReturn(state, bench, value, nowMs);
   }
   renewLease(member, nowMs);
+  member.rows = value.rows;
+  member.ring = value.ring;
   if (value.tick !== member.tick) {
     member.tick = value.tick;
     member.tickMovedAtMs = nowMs;

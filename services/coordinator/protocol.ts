@@ -75,9 +75,9 @@ export interface TableChange {
 
 /**
  * What was reported since the count contradicts it; the table was truncated, of which deltas cannot tell; or the connection
- * is another one, so that nothing is known of what happened since.
+ * is another one, so that nothing is known of what happened since; or the workers see another number of rows.
  */
-export type CountDoubt = 'contradicted' | 'truncated' | 'reconnected';
+export type CountDoubt = 'contradicted' | 'truncated' | 'reconnected' | 'workers-differ';
 
 /** Some: one batch was not enough. */
 export type PruneOutcome = 'all' | 'some' | 'failed';

@@ -2,6 +2,7 @@ import { earliest } from '../../shared/machine/machine.ts';
 import { addDeltas, possibleCount } from '../../shared/ring/row-count.ts';
 import type { CoordinatorEffect, CountDoubt, PruneOutcome, TableChange, TableSize } from './protocol.ts';
 import { demandRecount, failRecount, finishRecount, NO_RECOUNT, type Recount, recountAtMs } from './recount.ts';
+import { noteChanged, type RowCensus, startCensus, takeCensus } from './row-census.ts';
 
 /**
  * How many rows has each slot? Counted once, then kept by what the table's triggers report, which a poll waits for: writers
@@ -28,6 +29,7 @@ export interface TableState {
   readonly prunedAt: string | null;
   /** Null: there is nothing to prune. */
   readonly pruneAtMs: number | null;
+  readonly census: RowCensus;
 }
 
 export interface TableStep {
@@ -62,6 +64,7 @@ export function startTable(counted: TableSize, epoch: number, nowMs: number): Ta
     isBlind: false,
     prunedAt: null,
     pruneAtMs: nowMs + PRUNE_EVERY_MS,
+    census: startCensus(nowMs),
   };
 }
 
@@ -70,7 +73,22 @@ export function recountTable(state: TableState, nowMs: number): TableState {
   return { ...state, recount: demandRecount(state.recount, nowMs) };
 }
 
-export function advanceTable(state: TableState, nowMs: number): TableStep {
+/** `told`: how many rows the workers see, as in `takeCensus`. */
+export function advanceTable(state: TableState, nowMs: number, told: () => number | null = () => null): TableStep {
+  const compared = compare(state, told, nowMs);
+  const advanced = advance(compared.state, nowMs);
+  return { ...advanced, effects: [...compared.effects, ...advanced.effects] };
+}
+
+function compare(state: TableState, told: () => number | null, nowMs: number): TableStep {
+  if (nowMs < state.census.nextAtMs) return unchanged(state);
+  const { census, isDoubtful } = takeCensus(state.census, { told: told(), counted: state.size.rows }, nowMs);
+  if (!isDoubtful || state.recount.dueSinceMs !== null) return unchanged({ ...state, census });
+  const report: CoordinatorEffect = { kind: 'report', report: { kind: 'count-doubted', reason: 'workers-differ' } };
+  return { ...unchanged({ ...state, census, recount: demandRecount(state.recount, nowMs) }), effects: [report] };
+}
+
+function advance(state: TableState, nowMs: number): TableStep {
   if (state.work !== null) return unchanged(state);
   const { size, epoch, prunedAt } = state;
   const countAtMs = recountAtMs(state.recount);
@@ -125,11 +143,12 @@ export function receiveChange(state: TableState, since: string, change: TableCha
   const countAtMs = recountAtMs(recount);
   // The count that starts now has the changes in it.
   if (isBlind || (countAtMs !== null && countAtMs <= nowMs)) return { ...unchanged(idle), effects: reports };
+  const census = noteChanged(state.census, change.added + change.removed);
   const size: TableSize = { ...state.size, ...count, at: change.at };
   const hasChanges = change.added > 0 || change.removed > 0 || change.recount;
   const pruneAtMs = state.pruneAtMs ?? (hasChanges ? nowMs + PRUNE_EVERY_MS : null);
   const by = doubt === null ? change : differenceOf(state.size, size);
-  const settled = settle({ ...idle, size, pruneAtMs }, by);
+  const settled = settle({ ...idle, size, pruneAtMs, census }, by);
   return { ...settled, effects: [...reports, ...settled.effects], evidenceMs: nowMs - change.readMs };
 }
 
@@ -149,10 +168,12 @@ export function receivePrune(state: TableState, at: string, outcome: PruneOutcom
   }
 }
 
-export function tableWakeAtMs({ work, recount, isBlind, pollAtMs, pruneAtMs }: TableState): number | null {
+export function tableWakeAtMs(state: TableState): number | null {
+  const { work, recount, isBlind, pollAtMs, pruneAtMs, census } = state;
+  // Its answer comes within half a second, but for a count's.
   if (work !== null) return null;
   const countAtMs = recountAtMs(recount);
-  return isBlind ? countAtMs : earliest(countAtMs, pollAtMs, pruneAtMs);
+  return isBlind ? earliest(countAtMs, census.nextAtMs) : earliest(countAtMs, pollAtMs, pruneAtMs, census.nextAtMs);
 }
 
 function findDoubt(size: TableSize, change: TableChange, isPossible: boolean): CountDoubt | null {

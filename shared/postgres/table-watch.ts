@@ -109,7 +109,8 @@ const PRUNE_BATCH = 5_000;
 /** Sees nothing: the first transaction number is 3. */
 const BEFORE_ALL = '3:3:';
 
-const MAY_PRUNE = `(SELECT epoch FROM scaler.adoption) = $3::bigint AND ${CONNECTION} = $4`;
+/** A later leader has drawn a higher epoch. A lower one stands there after a restore: nobody else leads. */
+const MAY_PRUNE = `(SELECT epoch FROM scaler.adoption) <= $3::bigint AND ${CONNECTION} = $4`;
 
 /** Visible in the snapshot $2 and not in $1, or brought along by a dump. */
 const PRUNE_TEXT = `
@@ -178,7 +179,7 @@ export class TableWatch {
 
   /**
    * Deletes a batch of the changes that the snapshot `at` sees and `after` does not (null: whatever `at` sees). Only over the
-   * connection of that name, and as long as `epoch` is the last one drawn: neither another server's changes nor those that a
+   * connection of that name, and as long as no later epoch than `epoch` was drawn: neither another server's changes nor those that a
    * later leader has not counted may be deleted.
    * @returns how many, and whether that was all there were.
    */

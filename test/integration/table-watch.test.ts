@@ -322,6 +322,16 @@ describe('transactions around the count', () => {
     assert.ok((await watch.prune({ after: null, at, epoch, connection })).pruned > 0);
   });
 
+  test('changes are pruned in a database that was restored to before its leader’s epoch', async () => {
+    const epoch = await fence.drawEpoch(0);
+    const { at, connection } = await watch.count();
+    await admin.query(insertSome(3));
+    await admin.query('UPDATE scaler.adoption SET epoch = epoch - 1');
+    const { at: later } = await watch.changesSince(at);
+    assert.equal((await watch.prune({ after: at, at: later, epoch, connection })).pruned, 3);
+    await admin.query('UPDATE scaler.adoption SET epoch = epoch + 1');
+  });
+
   test('changes that a dump brought from another server are never counted, and pruned', async () => {
     const epoch = await fence.drawEpoch(0);
     const { at, connection } = await watch.count();

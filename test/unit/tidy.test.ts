@@ -23,7 +23,7 @@ const PURE = [
   /^shared\/machine\/(machine|trouble)\.ts$/,
   /^shared\/postgres\/tick-result\.ts$/,
   /^services\/worker\/(protocol|machine|vetting|slice|round|chunks|blocked-rows|held-slots|troubled-slots|row-trouble|takeover|missed-ticks|heartbeat|departure|database-clock|readiness)\.ts$/,
-  /^services\/coordinator\/(protocol|machine|bench|member|membership|membership-progress|membership-return|membership-sweep|progress-read|leadership|newest-read|office|planner|table-size|recount|recovery|stray-misses|desired-workers|readiness|table-care)\.ts$/,
+  /^services\/coordinator\/(protocol|machine|bench|member|membership|membership-progress|membership-return|membership-sweep|progress-read|leadership|newest-read|office|planner|table-size|recount|row-census|recovery|stray-misses|desired-workers|readiness|table-care)\.ts$/,
   /^services\/cli\/(audit-log|audit-track|drain-progress|ring-difference)\.ts$/,
   /^test\/e2e\/(log-lines|watching|handover|findings|psql-table)\.ts$/,
   /^test\/simulation\/random\.ts$/,
