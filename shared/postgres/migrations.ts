@@ -141,25 +141,36 @@ async function makeTable({ session, names }: MigrationContext): Promise<void> {
 }
 
 /**
- * Concurrently, unless the table is empty: a table that is in use must stay so, but an empty one need not wait for
- * everybody's long transactions. What a broken attempt leaves behind is invalid, and dropped first.
+ * Concurrently, unless the table is empty: a table that is in use must stay so, but an empty one need not wait for everybody's
+ * long transactions. It is built under another name: one of ours that is there, however wrong, is dropped only when the new
+ * one is ready to take its place, and an attempt that could not swap them builds nothing again.
  */
-async function makeIndex({ session, names, slots, log }: MigrationContext): Promise<void> {
+async function makeIndex(context: MigrationContext): Promise<void> {
+  const { session, names, slots, log } = context;
   const name = indexName(names);
-  const index = `${quoteName(names.schema)}.${quoteName(name)}`;
+  const next = indexName(names, '_next');
   const table = quoteTable(names);
+  const qualified = (index: string) => `${quoteName(names.schema)}.${quoteName(index)}`;
+  const create = (how: string, index: string) =>
+    `CREATE INDEX ${how} ${quoteName(index)} ON ${table} (${slotExpression(names.id, slots)})`;
   const { rows } = await session.query<{ empty: boolean }>({
     text: 'SELECT pg_relation_size($1) = 0 AS empty',
     values: [table],
   });
-  const how = rows[0]?.empty === true ? '' : 'CONCURRENTLY';
-  const drop = `DROP INDEX ${how} IF EXISTS ${index}`;
-  const make = `CREATE INDEX ${how} ${quoteName(name)} ON ${table} (${slotExpression(names.id, slots)})`;
   log.info({ index: name }, 'making the slot index');
-  const texts = how === '' ? [`BEGIN; ${LOCK_LIMIT}; ${drop}; ${make}; COMMIT`] : [drop, make];
-  for (const text of texts) await session.query({ text });
+  const drop = `BEGIN; ${LOCK_LIMIT}; DROP INDEX IF EXISTS ${qualified(name)}`;
+  if (rows[0]?.empty === true) {
+    await session.query({ text: `${drop}; ${create('', name)}; COMMIT` });
+  } else {
+    if (!(await hasIndex(context, next))) {
+      // What a broken attempt leaves behind is invalid.
+      await session.query({ text: `DROP INDEX CONCURRENTLY IF EXISTS ${qualified(next)}` });
+      await session.query({ text: create('CONCURRENTLY', next) });
+    }
+    await session.query({ text: `${drop}; ALTER INDEX ${qualified(next)} RENAME TO ${quoteName(name)}; COMMIT` });
+  }
   // An expression has no statistics before the first ANALYZE after its index.
-  await session.query({ text: `ANALYZE ${quoteTable(names)}` });
+  await session.query({ text: `ANALYZE ${table}` });
 }
 
 /** Rewrites nothing: a table that was there keeps its full pages until its rows have moved. */
@@ -252,19 +263,19 @@ async function hasTriggers({ session, names }: MigrationContext): Promise<boolea
   return (await findAlteredTriggers((statement) => session.query(statement), names)).length === 0;
 }
 
-async function hasIndex({ session, names, slots }: MigrationContext): Promise<boolean> {
+async function hasIndex({ session, names, slots }: MigrationContext, name = indexName(names)): Promise<boolean> {
   const { rows } = await session.query({
     text: `SELECT 1 FROM pg_index x JOIN pg_class n ON n.oid = x.indexrelid JOIN pg_class c ON c.oid = x.indrelid
       JOIN pg_namespace s ON s.oid = c.relnamespace
       WHERE s.nspname = $1 AND c.relname = $2 AND n.relname = $3 AND x.indisvalid AND pg_get_indexdef(x.indexrelid) ~ $4`,
-    values: [names.schema, names.table, indexName(names), `\\D${slots - 1}\\D`],
+    values: [names.schema, names.table, name, `\\D${slots - 1}\\D`],
   });
   return rows.length === 1;
 }
 
 /** In the table's schema, within Postgres' 63 bytes. */
-export function indexName({ table }: TableNames): string {
-  const suffix = '_scaler_slot';
+export function indexName({ table }: TableNames, ending = ''): string {
+  const suffix = `_scaler_slot${ending}`;
   let stem = table;
   while (Buffer.byteLength(stem + suffix) > 63) stem = stem.slice(0, -1);
   return stem + suffix;

@@ -223,6 +223,27 @@ describe('adopting a table that exists', () => {
     assert.match(await one("SELECT pg_get_indexdef('public.work_items_scaler_slot'::regclass)"), /63/);
   });
 
+  test('a wrong index stays until the right one can take its place, however long readers keep it', async () => {
+    await admin.query(MAKE_PLAIN);
+    await admin.query('INSERT INTO public.work_items SELECT gen_random_uuid(), n FROM generate_series(1, 100) n');
+    await admin.query('CREATE INDEX work_items_scaler_slot ON public.work_items ((uuid_hash_extended(id, 0) & 7))');
+    const indexes = () =>
+      one(`SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class
+        WHERE relname LIKE 'work_items_scaler_slot%' AND relkind = 'i'`);
+    await admin.query('BEGIN; SELECT FROM public.work_items LIMIT 1');
+    const adopting = adopt();
+    while (!records.lines.some(({ msg }) => /locked by another transaction/.test(msg)))
+      await new Promise((done) => setTimeout(done, 20));
+    const meanwhile = await indexes();
+    const built = await one("SELECT 'public.work_items_scaler_slot_next'::regclass::oid");
+    await admin.query('COMMIT');
+    await adopting;
+    assert.equal(meanwhile, 'work_items_scaler_slot work_items_scaler_slot_next');
+    assert.equal(await indexes(), 'work_items_scaler_slot');
+    assert.match(await one("SELECT pg_get_indexdef('public.work_items_scaler_slot'::regclass)"), /15/);
+    assert.equal(await one("SELECT 'public.work_items_scaler_slot'::regclass::oid"), built, 'it was built once');
+  });
+
   test('a table that was dropped after its adoption is made again, with all it needs', async () => {
     await adopt();
     await admin.query('DROP TABLE public.work_items');
