@@ -68,6 +68,11 @@ export class ComparedTables {
     return side === 'notifying' ? NOTIFYING : TABLES[side];
   }
 
+  async mayPrepare(): Promise<boolean> {
+    const text = "SELECT current_setting('max_prepared_transactions')::int > 0 AS may";
+    return (await this.#session.query<{ may: boolean }>({ text })).rows[0]?.may === true;
+  }
+
   drawEpoch(): Promise<number> {
     return new Fence(this.#link, NAMES, this.#adoption).drawEpoch(0);
   }

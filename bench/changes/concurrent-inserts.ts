@@ -11,11 +11,7 @@ import { PollingLeader } from './polling-leader.ts';
 
 /** What single inserts by many clients come to while a leader polls for them, and how soon it finds one. */
 export interface ConcurrentOutcome {
-  readonly clients: number;
-  /** Inserts a second; medians. */
-  readonly rates: Readonly<Record<ConcurrentSide, number>>;
-  /** Of the rate without triggers; medians of the repetitions' own ratios. */
-  readonly shares: Readonly<Record<ConcurrentSide, number>>;
+  readonly writings: readonly WritingOutcome[];
   /** From an insert's acknowledgement until it is counted, ms. */
   readonly idleDelay: Summary | null;
   readonly busyDelay: Summary | null;
@@ -23,9 +19,35 @@ export interface ConcurrentOutcome {
   readonly idle: { readonly polls: number; readonly postgres: number | null; readonly leader: number };
 }
 
-const SCRIPT = join(import.meta.dirname, 'insert-clients.ts');
-const CLIENTS = 32;
+/** How clients write: each its own transactions, one after the other. */
+interface Writing {
+  readonly name: string;
+  readonly clients: number;
+  /** Of each insert. */
+  readonly rows?: number;
+  readonly isPrepared?: boolean;
+}
 
+export interface WritingOutcome extends Writing {
+  /** Transactions a second; medians. */
+  readonly rates: Rates;
+  /** Of the rate without triggers; medians of the repetitions' own ratios. */
+  readonly shares: Rates;
+}
+
+/** Null: not to be had. A transaction that notifies cannot be prepared. */
+type Rates = Readonly<Record<ConcurrentSide, number | null>>;
+
+const MOST_CLIENTS = 32;
+const WRITINGS: readonly Writing[] = [
+  { name: 'single inserts', clients: 1 },
+  { name: 'single inserts', clients: 8 },
+  { name: 'single inserts', clients: MOST_CLIENTS },
+  { name: 'inserts of 10 rows', clients: 8, rows: 10 },
+  { name: 'two-phase commits of single inserts', clients: 8, isPrepared: true },
+];
+
+const SCRIPT = join(import.meta.dirname, 'insert-clients.ts');
 export interface ConcurrentSettings {
   readonly url: string;
   readonly postgresPid: number | null;
@@ -41,38 +63,53 @@ export async function measureConcurrentInserts(
 ): Promise<ConcurrentOutcome> {
   const { say } = settings;
   const leader = await PollingLeader.start(tables.watch, await tables.drawEpoch());
-  const child = await forkScript(SCRIPT, { url: settings.url, clients: CLIENTS });
+  const child = await forkScript(SCRIPT, { url: settings.url, clients: MOST_CLIENTS });
   try {
     say('a leader polls, and nothing changes …');
     const idle = await measureIdle(leader, settings);
     say('one insert after the other …');
     const idleDelay = await measureDelays(tables, leader, settings.samples);
-    const { rates, shares } = await measureRates(child, settings);
-    say(`one insert after the other, while ${CLIENTS} clients insert elsewhere …`);
-    const inserting = tell(child, { table: tables.nameOf('bare'), seconds: Math.max(5, settings.samples / 20) });
+    const writings: WritingOutcome[] = [];
+    for (const writing of WRITINGS) {
+      // A server of the caller's may not allow it.
+      if (writing.isPrepared === true && !(await tables.mayPrepare())) continue;
+      writings.push({ ...writing, ...(await measureRates(child, writing, settings)) });
+    }
+    say(`one insert after the other, while ${MOST_CLIENTS} clients insert elsewhere …`);
+    const seconds = Math.max(5, settings.samples / 20);
+    const inserting = tell(child, { table: tables.nameOf('bare'), seconds, clients: MOST_CLIENTS });
     const busyDelay = await measureDelays(tables, leader, settings.samples);
     await inserting;
-    return { clients: CLIENTS, rates, shares, idleDelay, busyDelay, idle };
+    return { writings, idleDelay, busyDelay, idle };
   } finally {
     leader.stop();
     await stopForked(child);
   }
 
-  async function measureRates(child: ChildProcess, { repetitions, seconds }: ConcurrentSettings) {
+  async function measureRates(
+    child: ChildProcess,
+    { name, ...order }: Writing,
+    { repetitions, seconds }: ConcurrentSettings,
+  ) {
+    const sides = CONCURRENT_SIDES.filter((side) => side !== 'notifying' || order.isPrepared !== true);
     const samples: Record<ConcurrentSide, number>[] = [];
     for (let repetition = 0; repetition < repetitions; repetition += 1) {
-      say(`${repetition + 1} of ${repetitions}: inserts by ${CLIENTS} clients …`);
+      say(`${repetition + 1} of ${repetitions}: ${name} by ${describeClients(order.clients)} …`);
       const rates = { adopted: 0, empty: 0, notifying: 0, bare: 0 };
       // Who goes first meets the colder caches.
-      const { length } = CONCURRENT_SIDES;
-      const sides = CONCURRENT_SIDES.map((_, index) => CONCURRENT_SIDES[(index + repetition) % length]!);
-      for (const side of sides) rates[side] = await tell(child, { table: tables.nameOf(side), seconds });
+      for (const index of sides.keys()) {
+        const side = sides[(index + repetition) % sides.length]!;
+        rates[side] = await tell(child, { table: tables.nameOf(side), seconds, ...order });
+      }
       samples.push(rates);
     }
-    const medians = (value: (sample: Record<ConcurrentSide, number>, side: ConcurrentSide) => number) =>
-      Object.fromEntries(
-        CONCURRENT_SIDES.map((side) => [side, median(samples.map((sample) => value(sample, side)))]),
-      ) as Record<ConcurrentSide, number>;
+    const medians = (value: (sample: Record<ConcurrentSide, number>, side: ConcurrentSide) => number): Rates => ({
+      adopted: null,
+      empty: null,
+      notifying: null,
+      bare: null,
+      ...Object.fromEntries(sides.map((side) => [side, median(samples.map((sample) => value(sample, side)))])),
+    });
     return {
       rates: medians((sample, side) => sample[side]),
       shares: medians((sample, side) => sample[side] / sample.bare),
@@ -119,15 +156,14 @@ async function tell(child: ChildProcess, order: InsertOrder): Promise<number> {
   return Number(await nextMessage(child));
 }
 
-const TITLES: Readonly<Record<ConcurrentSide, string>> = {
-  bare: 'without triggers',
-  empty: 'with ones that do nothing',
-  adopted: 'ours, and a leader that polls',
-  notifying: 'as ours, with a NOTIFY',
-};
+const SHOWN = ['bare', 'empty', 'adopted', 'notifying'] as const;
+
+function describeClients(clients: number): string {
+  return clients === 1 ? 'one client' : `${clients} clients`;
+}
 
 export function describeConcurrentInserts(outcome: ConcurrentOutcome) {
-  const { rates, shares, idleDelay, busyDelay, idle } = outcome;
+  const { writings, idleDelay, busyDelay, idle } = outcome;
   const share = (value: number | null) => (value === null ? '–' : `${(100 * value).toFixed(1)} %`);
   const delays = (name: string, delay: Summary | null) => [
     name,
@@ -137,18 +173,29 @@ export function describeConcurrentInserts(outcome: ConcurrentOutcome) {
   ];
   return [
     {
-      head: [`single inserts by ${outcome.clients} clients`, 'a second', 'of that without triggers'],
-      rows: (['bare', 'empty', 'adopted', 'notifying'] as const).map((side) => [
-        TITLES[side],
-        formatNumber(rates[side]),
-        shares[side].toFixed(2),
+      head: [
+        'transactions a second',
+        'clients',
+        'without triggers',
+        'ones that do nothing',
+        'ours, a leader polls',
+        'ours with NOTIFY',
+        'share: nothing',
+        'ours',
+        'NOTIFY',
+      ],
+      rows: writings.map(({ name, clients, rates, shares }) => [
+        name,
+        formatNumber(clients),
+        ...SHOWN.map((side) => formatNumber(rates[side])),
+        ...SHOWN.slice(1).map((side) => shares[side]?.toFixed(2) ?? '–'),
       ]),
     },
     {
       head: ['commit acknowledged → counted, ms', 'n', 'p50', 'p99', 'max'],
       rows: [
         delays('nothing else happens', idleDelay),
-        delays(`while ${outcome.clients} clients insert into another table`, busyDelay),
+        delays(`while ${MOST_CLIENTS} clients insert into another table`, busyDelay),
       ],
     },
     {

@@ -6,10 +6,15 @@ export interface InsertSetup {
   readonly clients: number;
 }
 
-/** Insert into that table for so long. The answer: how many inserts a second. */
+/** Insert into that table for so long. The answer: how many transactions a second. */
 export interface InsertOrder {
   readonly table: string;
   readonly seconds: number;
+  readonly clients: number;
+  /** Of each insert. @default 1 */
+  readonly rows?: number;
+  /** Each transaction is prepared, then committed. @default false */
+  readonly isPrepared?: boolean;
 }
 
 const { url, clients } = JSON.parse(process.argv[2] ?? '{}') as InsertSetup;
@@ -19,14 +24,20 @@ process.on('message', (order: InsertOrder) => void insert(order).then((rate) => 
 process.once('disconnect', () => void link.close());
 process.send?.('ready');
 
-async function insert({ table, seconds }: InsertOrder): Promise<number> {
-  const statement = { name: `insert ${table}`, text: `INSERT INTO ${table} DEFAULT VALUES` };
+async function insert({ table, seconds, clients, rows = 1, isPrepared = false }: InsertOrder): Promise<number> {
+  const what = rows === 1 ? 'DEFAULT VALUES' : `SELECT FROM generate_series(1, ${rows})`;
+  const statement = { name: `insert ${rows} ${table}`, text: `INSERT INTO ${table} ${what}` };
   const startedMs = performance.now();
   const endMs = startedMs + seconds * 1_000;
   const counts = await Promise.all(
-    sessions.map(async (session) => {
+    sessions.slice(0, clients).map(async (session, client) => {
       let count = 0;
-      for (; performance.now() < endMs; count += 1) await session.query(statement);
+      for (; performance.now() < endMs; count += 1) {
+        if (isPrepared) await session.query({ text: 'BEGIN' });
+        await session.query(statement);
+        if (isPrepared) await session.query({ text: `PREPARE TRANSACTION 'bench-${client}'` });
+        if (isPrepared) await session.query({ text: `COMMIT PREPARED 'bench-${client}'` });
+      }
       return count;
     }),
   );

@@ -47,7 +47,8 @@ export function connect(url: string, name: string): Promise<PostgresLink> {
 
 async function startEmbedded() {
   const dataDir = await makeScratchFolder('postgres');
-  const server = await startPostgres({ dataDir, port: 0, log: SILENT });
+  const settings = { max_prepared_transactions: 64 };
+  const server = await startPostgres({ dataDir, port: 0, log: SILENT, settings });
   const spare = killAtExit(server.kill);
   const stop = async () => {
     await server.stop();

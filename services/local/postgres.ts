@@ -21,6 +21,8 @@ export interface PostgresServerOptions {
   /** 0: any free one. */
   readonly port: number;
   readonly log: Logger;
+  /** More of the server's settings. */
+  readonly settings?: Readonly<Record<string, string | number>>;
 }
 
 const START_LIMIT_MS = 60_000;
@@ -81,7 +83,7 @@ async function startOnce(
   const tail = new Tail();
   const server = await startProcess({
     command: programs.postgres,
-    args: ['-D', dataDir, ...settings(port)],
+    args: ['-D', dataDir, ...settings(port, options.settings)],
     environment: serverEnvironment(),
     orphanSignal: 'SIGINT',
     ...user,
@@ -99,7 +101,7 @@ async function startOnce(
   }
 }
 
-function settings(port: number): string[] {
+function settings(port: number, others: PostgresServerOptions['settings'] = {}): string[] {
   const values = {
     port,
     listen_addresses: '127.0.0.1',
@@ -112,6 +114,7 @@ function settings(port: number): string[] {
     log_line_prefix: '',
     logging_collector: 'off',
     log_destination: 'stderr',
+    ...others,
   };
   return Object.entries(values).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
 }
