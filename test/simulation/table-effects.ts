@@ -19,7 +19,7 @@ export function pruneChanges(
   { at, epoch, connection }: Extract<CoordinatorEffect, { kind: 'prune-changes' }>,
 ): 'all' {
   const { table, lastEpoch } = world.postgres;
-  const isLastLeader = epoch === lastEpoch;
+  const isLastLeader = epoch >= lastEpoch;
   if (isLastLeader && connection === connectionOf(world, node)) table.prune(at);
   return 'all';
 }
