@@ -3,6 +3,9 @@ import { onLeaveSignal } from '../../shared/process/leave-signal.ts';
 import { runLocal } from './local.ts';
 import { localProgram } from './options.ts';
 
+// What the person's own environment says of another Postgres: the client library would read it.
+for (const name of Object.keys(process.env).filter((name) => name.startsWith('PG'))) delete process.env[name];
+
 const options = await optionsOrExit(localProgram);
 const end = new AbortController();
 const run = runLocal(options, end);

@@ -226,10 +226,10 @@ interface Started {
 }
 
 /** `npm start` from a folder that is not the checkout. */
-function start(t: TestContext, args: readonly string[]): Started {
+function start(t: TestContext, args: readonly string[], environment: NodeJS.ProcessEnv = {}): Started {
   const child = spawn(process.execPath, ['--import', TSX, MAIN, ...args], {
     cwd: tmpdir(),
-    env: { ...process.env, LOG_FORMAT: '' },
+    env: { ...process.env, LOG_FORMAT: '', ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const ended = once(child, 'exit').then(([code]) => code as number | null);
@@ -294,6 +294,26 @@ test('npm start shares rows out, survives the kill of a worker, ends all in orde
   process.kill(pidOf(second, 'NATS'), 'SIGKILL');
   assert.equal(await second.ended, 1);
   assert.match(second.stderr.join('\n'), /NATS ended by SIGKILL; nothing works without it, so everything ends\./);
+});
+
+test("npm start is not disturbed by what the caller's environment says of another Postgres", async (t) => {
+  const elsewhere = {
+    PGHOST: 'elsewhere.invalid',
+    PGHOSTADDR: '192.0.2.1',
+    PGPORT: '1',
+    PGUSER: 'nobody',
+    PGDATABASE: 'nowhere',
+    PGSSLMODE: 'verify-full',
+    PGSSLROOTCERT: '/no/such/file',
+    PGSSLNEGOTIATION: 'direct',
+    PGTARGETSESSIONATTRS: 'standby',
+    PGOPTIONS: '-c default_transaction_read_only=on',
+    DATABASE_URL: 'postgres://elsewhere.invalid/x',
+  };
+  const { line, child, ended } = start(t, [...FREE_PORTS, '--workers', '1', '--rows', '3'], elsewhere);
+  assert.ok(await line(/^everything is started$/));
+  child.kill('SIGTERM');
+  assert.equal(await ended, 0);
 });
 
 test('npm start ends when the shell that npm runs it in is ended', async (t) => {
