@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import { makeWorkerId } from '../ring/worker-id.ts';
 import { type Contradiction, choice, type Environment, integer, type Option, text } from './options.ts';
 
 export const httpOptions = {
@@ -65,7 +66,7 @@ export function identity(spec: {
 }): Option<string> {
   return text({
     ...spec,
-    default: (environment: Environment): string => environment.POD_NAME || hostname().replaceAll('.', '-'),
+    default: (environment: Environment): string => makeWorkerId(environment.POD_NAME || hostname()),
     defaultText: "POD_NAME, else the host's name",
   });
 }

@@ -20,3 +20,15 @@ export function describeBadWorkerId(id: string): string | null {
   const advice = stranger[0] === '.' ? ', for example with "-" in its place' : '';
   return `the worker id ${JSON.stringify(id)} contains ${JSON.stringify(stranger[0])}: use only letters, digits, "-" and "_"${advice}`;
 }
+
+/**
+ * The id for a process that was given none, from its pod's or host's name: these may have dots, and 253 characters. What is
+ * cut off is their beginning, since pods of one owner differ in their ends.
+ */
+export function makeWorkerId(name: string): string {
+  const id = name
+    .replace(/[^A-Za-z0-9_-]/gu, '-')
+    .slice(-LENGTH_MAX)
+    .replace(/^[^A-Za-z0-9]+/, '');
+  return id === '' ? 'unnamed' : id;
+}

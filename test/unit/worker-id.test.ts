@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { describeBadWorkerId, WORKER_ID_PATTERN } from '../../shared/ring/worker-id.ts';
+import { describeBadWorkerId, makeWorkerId, WORKER_ID_PATTERN } from '../../shared/ring/worker-id.ts';
 
 test('names of pods and hosts are worker ids', () => {
   for (const id of ['worker-7c9f-aaa', 'a', '0', 'Worker_1', 'ip-10-0-0-1', 'x'.repeat(128)]) {
@@ -32,5 +32,26 @@ test('a reason is given exactly for the ids that do not match the pattern', () =
       assert.equal(describeBadWorkerId(id) === null, WORKER_ID_PATTERN.test(id));
     }),
     { numRuns: 1000 },
+  );
+});
+
+test('an id is made of any name of a pod or host, and a name that is an id stays as it is', () => {
+  const cases: readonly [name: string, id: string][] = [
+    ['worker-7c9f-aaa', 'worker-7c9f-aaa'],
+    ['node-1.example.org', 'node-1-example-org'],
+    ['.local', 'local'],
+    ['-.-', 'unnamed'],
+    ['', 'unnamed'],
+    ['büro', 'b-ro'],
+    // What tells pods of one owner apart stands at the end.
+    [`${'app.'.repeat(60)}7c9f-x2x`, `${'app-'.repeat(30)}7c9f-x2x`],
+  ];
+  for (const [name, id] of cases) assert.equal(makeWorkerId(name), id, name);
+  fc.assert(
+    fc.property(fc.string({ maxLength: 300 }), (name) => {
+      const id = makeWorkerId(name);
+      assert.match(id, WORKER_ID_PATTERN);
+      if (WORKER_ID_PATTERN.test(name)) assert.equal(id, name);
+    }),
   );
 });
