@@ -6,7 +6,7 @@ import { postgresOptions, toPostgresConnection } from '../../shared/options/post
 import { tableOptions } from '../../shared/options/table.ts';
 import { type Adoption, readAdoption } from '../../shared/postgres/adoption.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
-import { parseTableNames, type TableNames } from '../../shared/postgres/table.ts';
+import { describeTable, parseTableNames, type TableNames } from '../../shared/postgres/table.ts';
 import type { Output } from './output.ts';
 
 /** Where the system is. Every command takes these. */
@@ -75,7 +75,7 @@ export class CommandContext {
     this.#closers.push(() => postgres.close());
     const adoption = await readAdoption(postgres, table);
     if (adoption !== null) return { postgres, table, adoption };
-    throw new CommandError(`no coordinator has adopted ${table.schema}.${table.table} yet; start one, or give --table`);
+    throw new CommandError(`no coordinator has adopted ${describeTable(table)} yet; start one, or give --table`);
   }
 }
 

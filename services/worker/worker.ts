@@ -22,7 +22,7 @@ import { hasIncarnations, INCARNATIONS } from '../../shared/postgres/migrations.
 import { outlastOutages } from '../../shared/postgres/patience.ts';
 import { workerNeeds } from '../../shared/postgres/privileges.ts';
 import { explainRefusal } from '../../shared/postgres/refusal.ts';
-import { parseTableNames, type TableNames } from '../../shared/postgres/table.ts';
+import { describeTable, parseTableNames, type TableNames } from '../../shared/postgres/table.ts';
 import type { EndOfService } from '../../shared/process/run-service.ts';
 import { VERSION } from '../../shared/process/version.ts';
 import type { OnWait } from '../../shared/process/waiting-notice.ts';
@@ -203,7 +203,7 @@ interface Waiting {
 function waitForAdoption(postgres: PostgresLink, table: TableNames, waiting: Waiting): Promise<Adoption> {
   return waitForCoordinator(waiting, {
     find: () => readAdoption(postgres, table),
-    fields: { table: `${table.schema}.${table.table}` },
+    fields: { table: describeTable(table) },
     message: 'waiting for a coordinator to adopt the table',
   });
 }

@@ -1,5 +1,5 @@
 import type { Ask } from './privileges.ts';
-import { describeTable, TableError, type TableNames } from './table.ts';
+import { describeName, describeTable, TableError, type TableNames } from './table.ts';
 
 /** What `scaler.adoption` holds. */
 export interface AdoptionRecord {
@@ -26,7 +26,8 @@ export async function readRecord(ask: Ask): Promise<AdoptionRecord | null> {
 export function requireSameTable({ names: recorded }: AdoptionRecord, names: TableNames): void {
   const keys = ['schema', 'table', 'id', 'value', 'worker'] as const;
   if (keys.every((key) => recorded[key] === names[key])) return;
-  const describe = (some: TableNames) => `${describeTable(some)} (${some.id}, ${some.value}, ${some.worker})`;
+  const describe = (some: TableNames) =>
+    `${describeTable(some)} (${[some.id, some.value, some.worker].map(describeName).join(', ')})`;
   const advice =
     'give the same --table and columns, use another database, or run: DROP SCHEMA scaler CASCADE, to adopt anew';
   throw new TableError(

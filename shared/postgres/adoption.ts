@@ -17,6 +17,7 @@ import {
   workerPrivileges,
 } from './privileges.ts';
 import { requireVisibleRows, requireWritableChanges } from './row-security.ts';
+import { belongToSchemaOwner, readSchemaOwner, requireOwnSchema, warnOfForeignSchema } from './schema-owner.ts';
 import type { Session } from './session.ts';
 import { describeTable, quoteName, TableError, type TableNames } from './table.ts';
 import { findMisfit, findSimilarTable, readTableShape, replicaIdentityRemedy, type TableShape } from './table-shape.ts';
@@ -130,6 +131,8 @@ async function adoptLocked(session: Session, request: AdoptionRequest): Promise<
   }
   await requirePrivileges(ask, coordinatorPrivileges(names));
   await requireWritableChanges(ask);
+  const owner = await readSchemaOwner(ask);
+  if (owner !== null) warnOfForeignSchema(owner, log);
   if (shape !== null) warnOfShape(shape, { names, log });
   return { slots: settled };
 }
@@ -178,8 +181,10 @@ async function requireRightsToMake(
       `expected a schema ${names.schema} for ${describeTable(names)}, there is none; ${remedy}`,
     );
   }
-  const hasScaler = before !== null || (await hasNamespace(ask, 'scaler'));
-  const scaler = [hasScaler ? createInSchema('scaler') : createInDatabase(), ...(await ownersInScaler(ask))];
+  const owner = await readSchemaOwner(ask);
+  if (owner !== null && before === null) requireOwnSchema(owner);
+  const ofSchema = owner === null ? [createInDatabase()] : [createInSchema('scaler'), ...belongToSchemaOwner(owner)];
+  const scaler = [...ofSchema, ...(await ownersInScaler(ask))];
   const isTableChanged = plan.migrations.some(({ isOfTable }) => isOfTable);
   const table = isTableChanged ? [...(shape === null ? [] : [ownTable(shape)]), createInSchema(names.schema)] : [];
   await requirePrivileges(ask, [...scaler, ...table]);

@@ -94,7 +94,7 @@ export function tickText(
   const id = `w.${quoteName(names.id)}`;
   const value = `w.${quoteName(names.value)}`;
   const slot = slotExpression(names.id, slots, 'w');
-  const before = withBefore ? BEFORE : { returned: '', query: '', column: '' };
+  const before = withBefore ? BEFORE : { returned: () => '', query: '', column: '' };
   const over = form === 'over' ? overParts(names, slot) : FAST_PARTS(slot);
   return `
 WITH clock AS MATERIALIZED (
@@ -123,7 +123,7 @@ WITH clock AS MATERIALIZED (
     ${quoteName(names.worker)} = $2
   WHERE ${over.toTick}
   RETURNING uuid_hash_extended(${id}, 1::bigint) AS hash, CASE WHEN ${value} < ${LARGEST_INTEGER} THEN NULL
-    WHEN ${value} IS NULL THEN '-' || ${id}::text ELSE ${id}::text END AS exhausted${before.returned.replace('$slot', slot)}
+    WHEN ${value} IS NULL THEN '-' || ${id}::text ELSE ${id}::text END AS exhausted${before.returned(slot)}
 )${before.query}
 SELECT (SELECT count(*)::int FROM stamped) AS stamped, t.rows, ${over.visible}, t.exhausted, t."exhaustedCount", t."nullCount",
   coalesce(a.lost, '{}') || ARRAY(SELECT slot FROM filled WHERE slot NOT IN (SELECT slot FROM locked)) AS lost,
@@ -197,7 +197,7 @@ function overParts(names: TableNames, slot: string): TickParts {
 
 /** Not joined here: for two CTEs the planner guesses a few rows, and would compare each with each. */
 const BEFORE = {
-  returned: ', $slot AS slot',
+  returned: (slot: string) => `, ${slot} AS slot`,
   query: `, counted AS (
   SELECT slot, count(*)::int AS rows FROM ticked WHERE exhausted IS NULL GROUP BY slot
 )`,

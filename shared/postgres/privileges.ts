@@ -110,7 +110,9 @@ export async function requirePrivileges(ask: Ask, wanted: readonly Wanted[]): Pr
   });
   const { role, database } = rows[0]!;
   const statements = remedies.map((remedy) =>
-    remedy.replace(/ROLE$/, () => quoteName(role)).replace('DATABASE_NAME', () => quoteName(database)),
+    remedy
+      .replace(/(?<=^GRANT CREATE ON DATABASE )DATABASE_NAME(?= TO ROLE$)/, () => quoteName(database))
+      .replace(/ROLE$/, () => quoteName(role)),
   );
   throw missingPrivilege(role, statements);
 }
@@ -119,7 +121,7 @@ export function missingPrivilege(role: string, statements: readonly string[]): T
   const what = statements.length === 1 ? 'this right' : 'these rights';
   return new TableError(
     'missing-privilege',
-    `role "${role}" lacks ${what}; let an owner run: ${statements.join('; ')};`,
+    `role ${quoteName(role)} lacks ${what}; let an owner run: ${statements.join('; ')};`,
   );
 }
 

@@ -13,6 +13,7 @@ export type TableErrorCode =
   | 'bad-name'
   | 'bad-slots'
   | 'missing-schema'
+  | 'foreign-schema'
   | 'similar-table'
   | 'not-a-table'
   | 'missing-column'
@@ -112,9 +113,15 @@ export function quoteText(text: string): string {
   return pg.escapeLiteral(text);
 }
 
-/** For messages. */
+/** For messages: as it must be typed in SQL, so that it can be taken from there. */
 export function describeTable({ schema, table }: Pick<TableNames, 'schema' | 'table'>): string {
-  return `${schema}.${table}`;
+  return `${describeName(schema)}.${describeName(table)}`;
+}
+
+/** For messages: quoted where SQL would read another name without quotes. */
+export function describeName(name: string): string {
+  const isPlain = PLAIN_PATTERN.test(name) && !/[A-Z]/.test(name);
+  return isPlain ? name : quoteName(name);
 }
 
 /**

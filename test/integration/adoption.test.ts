@@ -147,6 +147,24 @@ describe('adopting a table that does not exist', () => {
     assert.deepEqual(await readVersions(), versions);
   });
 
+  test('names may hold what a replacement would read as a pattern', async () => {
+    const names = parseTableNames({
+      table: 'public."$slot$&"',
+      idColumn: '"i$$d$&"',
+      valueColumn: '"v$`$\'"',
+      workerColumn: '"$1DATABASE_NAME"',
+    });
+    await adopt(16, names);
+    await exerciseTable(names);
+    const fence = new Fence(link, names, { slots: 16 });
+    const owner = { worker: 'a', incarnation: 1 };
+    const slots = Array.from({ length: 16 }, (_, slot) => slot);
+    await fence.warm(owner);
+    const { rows, before } = await fence.tick({ ...owner, tick: 8, slots, withBefore: true });
+    const ticked = before?.reduce((sum, slot) => sum + slot.rows, 0);
+    assert.deepEqual([rows, ticked], [50, 50]);
+  });
+
   test('a name of 63 bytes leaves room for the index', async () => {
     const names = { ...NAMES, table: `${'é'.repeat(31)}x` };
     await adopt(16, names);
@@ -503,6 +521,39 @@ describe('a role without rights', () => {
       ran.join(),
       new RegExp(`^GRANT CREATE ON DATABASE "test_\\w+" TO "${role}",GRANT CREATE ON SCHEMA "public" TO "${role}"$`),
     );
+  });
+
+  test('a schema scaler of another role is refused before anything is made in it, with what to run', async () => {
+    await admin.query(`CREATE ROLE ${role}_other; CREATE SCHEMA scaler AUTHORIZATION ${role}_other;
+      GRANT ALL ON SCHEMA scaler TO ${role}; GRANT ALL ON SCHEMA public TO ${role}`);
+    try {
+      const error = await errorOf(adoptTable(own, { names: NAMES, slots: 16, log: records.log }));
+      assert.equal(error.code, 'foreign-schema');
+      assert.match(error.message, new RegExp(`belongs to "${role}_other": its owner could replace the functions`));
+      assert.equal(await one("SELECT count(*)::int FROM pg_class WHERE relnamespace = 'scaler'::regnamespace"), 0);
+      const remedy = /run: (ALTER SCHEMA .*), or drop it/.exec(error.message)?.[1];
+      await admin.query(String(remedy));
+      assert.deepEqual(await adoptTable(own, { names: NAMES, slots: 16, log: records.log }), { slots: 16 });
+    } finally {
+      await admin.query(`DROP OWNED BY ${role}_other; DROP ROLE ${role}_other`);
+    }
+  });
+
+  test('a schema scaler that another role came to own later is warned of', async () => {
+    await admin.query(`GRANT CREATE ON DATABASE ${new URL(database.url).pathname.slice(1)} TO ${role};
+      GRANT ALL ON SCHEMA public TO ${role}`);
+    await adoptTable(own, { names: NAMES, slots: 16, log: records.log });
+    await admin.query(`CREATE ROLE ${role}_other; ALTER SCHEMA scaler OWNER TO ${role}_other;
+      GRANT ALL ON SCHEMA scaler TO ${role}`);
+    try {
+      assert.deepEqual(await adoptTable(own, { names: NAMES, slots: 16, log: records.log }), { slots: 16 });
+      const warned = records.lines.filter(({ level, msg }) => level === 40 && /belongs to another role/.test(msg));
+      assert.equal(warned.length, 1);
+    } finally {
+      await admin.query(
+        `ALTER SCHEMA scaler OWNER TO CURRENT_USER; DROP OWNED BY ${role}_other; DROP ROLE ${role}_other`,
+      );
+    }
   });
 
   test('a coordinator learns that it must belong to the owner of a table that exists', async () => {

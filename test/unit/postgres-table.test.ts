@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { changeFunctions } from '../../shared/postgres/change-triggers.ts';
-import { parseTableNames, quoteTable, slotExpression, TableError } from '../../shared/postgres/table.ts';
+import { describeTable, parseTableNames, quoteTable, slotExpression, TableError } from '../../shared/postgres/table.ts';
 import { ACCEPTED, REFUSED, withDefaults } from '../support/table-names.ts';
 
 const DEFAULTS = { table: 'public.work_items', idColumn: 'id', valueColumn: 'value', workerColumn: 'currentworker' };
@@ -47,4 +47,10 @@ test('index, triggers and statements use one text for the slot', () => {
   assert.equal(slotExpression('id', 4096, 'w'), '(pg_catalog.uuid_hash_extended(w."id", 0::bigint) & 4095::bigint)');
   const bodies = changeFunctions(parse(), 4096).map(({ body }) => body);
   assert.ok(bodies.join('\n').includes(slotExpression('id', 4096)));
+});
+
+test('messages name a table as SQL needs it', () => {
+  assert.equal(describeTable({ schema: 'public', table: 'work_items' }), 'public.work_items');
+  assert.equal(describeTable({ schema: 'My', table: 'Items' }), '"My"."Items"');
+  assert.equal(describeTable({ schema: 'a b', table: 'c"d' }), '"a b"."c""d"');
 });

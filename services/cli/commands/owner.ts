@@ -1,5 +1,6 @@
 import { LivenessBucket } from '../../../shared/nats/liveness-bucket.ts';
 import { Inspection, type RowLock } from '../../../shared/postgres/inspection.ts';
+import { describeTable } from '../../../shared/postgres/table.ts';
 import { sliceOf } from '../../../shared/ring/snapshot.ts';
 import { type CommandContext, CommandError } from '../context.ts';
 import { readNewestIssued } from './ring.ts';
@@ -9,7 +10,7 @@ export async function showOwner(context: CommandContext, args: { readonly id: st
   const { postgres, table, adoption } = await context.adopted();
   const inspection = new Inspection(postgres, table, adoption);
   const row = await inspection.findRow(args.id);
-  if (row === null) throw new CommandError(`there is no row ${args.id} in ${table.schema}.${table.table}`);
+  if (row === null) throw new CommandError(`there is no row ${args.id} in ${describeTable(table)}`);
   const snapshot = await readNewestIssued(context);
   const bySnapshot = snapshot.workers.find(({ id }) => sliceOf(snapshot, id).includes(row.slot))?.id ?? null;
   const agree = bySnapshot === row.owner;
