@@ -1,5 +1,7 @@
 import { userInfo } from 'node:os';
-import { type Environment, hideCredentials, option, readCredentials } from './options.ts';
+import { readPlace } from '../postgres/place.ts';
+import { BadPlaceError } from '../postgres/tls.ts';
+import { type Environment, hideCredentials, option } from './options.ts';
 
 /** Where any of these is set, the person means the place they name. PGUSER and PGPASSWORD complete every place. */
 const PLACE_VARIABLES = ['PGHOST', 'PGPORT', 'PGDATABASE'] as const;
@@ -18,10 +20,14 @@ export const postgresOptions = {
       show: hideCredentials,
     },
     (given) => {
-      const isUrl =
-        /^postgres(ql)?:\/\//.test(given) && URL.canParse(given) && readCredentials(new URL(given)) !== null;
-      if (isUrl) return { ok: true, value: given };
-      return { ok: false, expected: 'a URL such as postgres://user:password@host:5432/database' };
+      try {
+        readPlace(given);
+        return { ok: true, value: given };
+      } catch (error) {
+        if (!(error instanceof BadPlaceError)) throw error;
+        if (error.kind === 'contradictory') return { ok: false, reason: `${error.message}.` };
+        return { ok: false, expected: 'a URL such as postgres://user:password@host:5432/database' };
+      }
     },
   ),
 };

@@ -2,15 +2,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { QueryResult, QueryResultRow } from 'pg';
 import type { Logger } from 'pino';
 import { type OnWait, WaitingNotice } from '../process/waiting-notice.ts';
-import { describeFailure, isRefusal, PostgresUnavailableError } from './failure.ts';
+import { adviseOnRefusal, POOLER_ADVICE } from './connect-advice.ts';
+import { describeFailure, isRefusal, PostgresRefusedError, PostgresUnavailableError } from './failure.ts';
 import { Lane } from './lane.ts';
-import { openSession, type PostgresOptions, type Session, type Statement } from './session.ts';
-
-/** Waiting cannot mend it: wrong password or role, no such database, no permission, a server too old, an unreadable URL. */
-export class PostgresRefusedError extends Error {
-  override readonly name = 'PostgresRefusedError';
-  readonly code = 'postgres-refused';
-}
+import { type PostgresOptions, Servers } from './open-session.ts';
+import { findPooling } from './pooler.ts';
+import type { Session, Statement } from './session.ts';
+import { BadPlaceError } from './tls.ts';
 
 export interface ConnectContext {
   readonly log: Logger;
@@ -31,41 +29,57 @@ export async function connectPostgres(
   options: PostgresOptions,
   { log, signal, onWait }: ConnectContext,
 ): Promise<PostgresLink> {
+  const servers = findServers(options);
   const notice = new WaitingNotice(log, onWait);
   for (;;) {
     signal?.throwIfAborted();
-    const reason = await tryToConnect(options);
+    const reason = await tryToConnect(servers, log);
     if (reason === null) break;
     notice.say({ reason }, 'waiting for Postgres');
     await delay(RETRY_MS, undefined, signal === undefined ? {} : { signal });
   }
   if (notice.hasSpoken) log.info('Postgres is there');
-  return new PostgresLink(options);
+  return new PostgresLink(servers);
+}
+
+function findServers(options: PostgresOptions): Servers {
+  try {
+    return new Servers(options);
+  } catch (error) {
+    throw error instanceof BadPlaceError ? new PostgresRefusedError(error.message) : error;
+  }
 }
 
 /** @returns null when it can be used, else why not yet. */
-async function tryToConnect(options: PostgresOptions): Promise<string | null> {
+async function tryToConnect(servers: Servers, log: Logger): Promise<string | null> {
   let session: Session;
+  const open = () => servers.open({ statementTimeoutMs: STATEMENT_LIMIT_MS });
   try {
-    session = await openSession({ ...options, statementTimeoutMs: STATEMENT_LIMIT_MS });
+    session = await open();
   } catch (error) {
-    if (isUnreadable(error)) throw new PostgresRefusedError(describeUnreadable(error));
+    if (isUnreadableFile(error)) {
+      const reason = `a file for the encryption of the database connection cannot be read: ${describeFailure(error)}`;
+      throw new PostgresRefusedError(
+        `${reason}; check sslrootcert, sslcert and sslkey, or the PG* variables of these names`,
+      );
+    }
     if (!isRefusal(error)) return describeFailure(error);
-    const advice = 'check the URL, the role, its password and its right to connect';
-    throw new PostgresRefusedError(`Postgres refuses the connection: ${describeFailure(error)}; ${advice}`, {
-      cause: error,
-    });
+    const advice = adviseOnRefusal(error);
+    const reason = `Postgres refuses the connection: ${describeFailure(error)}`;
+    throw new PostgresRefusedError(advice === null ? reason : `${reason}; ${advice}`, { cause: error });
   }
   try {
-    const { rows } = await session.query<{ version: number; release: string; standby: boolean }>({
-      text: `SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS release,
-        pg_is_in_recovery() AS standby`,
-    });
-    const server = rows[0]!;
-    if (server.version < OLDEST_VERSION) {
-      throw new PostgresRefusedError(`expected PostgreSQL 14 or later, got ${server.release} from ${session.target}`);
+    const reason = await findUnfit(session);
+    if (reason !== null) return reason;
+    const pooling = await findPooling(session, open);
+    if (pooling === 'by-transaction') {
+      const expected = `expected ${session.target} to be a server of its own or a pooler that pools by session`;
+      throw new PostgresRefusedError(
+        `${expected}, it is a pooler such as PgBouncer in transaction or statement mode; ${POOLER_ADVICE}`,
+      );
     }
-    return server.standby ? `${session.target} is a standby, expected the primary` : null;
+    if (pooling === 'by-session') log.info({ target: session.target }, 'Postgres is reached through a pooler');
+    return null;
   } catch (error) {
     if (error instanceof PostgresRefusedError) throw error;
     return describeFailure(error);
@@ -74,20 +88,23 @@ async function tryToConnect(options: PostgresOptions): Promise<string | null> {
   }
 }
 
-/** The URL's own faults. Node's error carries the whole URL, password and all: it must go no further. */
-function isUnreadable(error: unknown): boolean {
-  const code = error instanceof Error && 'code' in error ? error.code : null;
-  return (
-    code === 'ERR_INVALID_URL' ||
-    error instanceof URIError ||
-    (code === 'ENOENT' && 'path' in (error as object) && !('address' in (error as object)))
-  );
+/** @returns why it cannot be used yet. @throws {PostgresRefusedError} where waiting cannot help. */
+async function findUnfit(session: Session): Promise<string | null> {
+  const { rows } = await session.query<{ version: number; release: string; standby: boolean }>({
+    text: `SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS release,
+      pg_is_in_recovery() AS standby`,
+  });
+  const server = rows[0]!;
+  if (server.version < OLDEST_VERSION) {
+    throw new PostgresRefusedError(`expected PostgreSQL 14 or later, got ${server.release} from ${session.target}`);
+  }
+  return server.standby ? `${session.target} is a standby, expected the primary` : null;
 }
 
-function describeUnreadable(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? error.code : null;
-  if (code === 'ENOENT') return `the database URL names a file that cannot be read: ${describeFailure(error)}`;
-  return 'the database URL cannot be read: expected one such as postgres://user:password@host:5432/database';
+/** A certificate or key; a socket that does not exist has an address, and may yet come. */
+function isUnreadableFile(error: unknown): boolean {
+  if (!(error instanceof Error && 'code' in error && 'path' in error)) return false;
+  return !('address' in error) && (error.code === 'ENOENT' || error.code === 'EACCES' || error.code === 'EISDIR');
 }
 
 /**
@@ -95,13 +112,13 @@ function describeUnreadable(error: unknown): string {
  * for each other, those of different lanes do not.
  */
 export class PostgresLink {
-  readonly #options: PostgresOptions;
+  readonly #servers: Servers;
   readonly #lanes = new Map<string, Lane>();
   readonly #sessions = new Set<Session>();
   #isClosed = false;
 
-  constructor(options: PostgresOptions) {
-    this.#options = options;
+  constructor(servers: Servers) {
+    this.#servers = servers;
   }
 
   /**
@@ -112,7 +129,7 @@ export class PostgresLink {
   query<Row extends QueryResultRow = QueryResultRow>(lane: string, statement: Statement): Promise<QueryResult<Row>> {
     let found = this.#lanes.get(lane);
     if (found === undefined) {
-      found = new Lane(() => openSession({ ...this.#options, statementTimeoutMs: STATEMENT_LIMIT_MS }));
+      found = new Lane(() => this.#servers.open({ statementTimeoutMs: STATEMENT_LIMIT_MS }));
       if (!this.#isClosed) this.#lanes.set(lane, found);
       else void found.close(0);
     }
@@ -124,7 +141,7 @@ export class PostgresLink {
    * @throws {PostgresUnavailableError} when it cannot be opened.
    */
   async open({ statementTimeoutMs }: { readonly statementTimeoutMs: number }): Promise<Session> {
-    const session = await openSession({ ...this.#options, statementTimeoutMs }).catch((error) => {
+    const session = await this.#servers.open({ statementTimeoutMs }).catch((error) => {
       throw new PostgresUnavailableError(`Postgres cannot be reached: ${describeFailure(error)}`, { cause: error });
     });
     if (this.#isClosed) await session.end();

@@ -9,6 +9,12 @@ export class PostgresUnavailableError extends Error {
   readonly code = 'postgres-unavailable';
 }
 
+/** Waiting cannot mend it: wrong password or role, no such database, no permission, a server too old, an unreadable URL. */
+export class PostgresRefusedError extends Error {
+  override readonly name = 'PostgresRefusedError';
+  readonly code = 'postgres-refused';
+}
+
 const REFUSING_STATES = new Set([
   '28P01', // wrong password
   '28000', // no such role, or pg_hba.conf keeps it out
@@ -20,18 +26,24 @@ const REFUSING_CODES = new Set([
   'SELF_SIGNED_CERT_IN_CHAIN',
   'DEPTH_ZERO_SELF_SIGNED_CERT',
   'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'UNABLE_TO_GET_ISSUER_CERT',
   'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'CERT_SIGNATURE_FAILURE',
   'CERT_HAS_EXPIRED',
+  'CERT_REVOKED',
   'ERR_TLS_CERT_ALTNAME_INVALID',
 ]);
 
 /** The client's own words; it gives them no code. */
-const REFUSING_MESSAGES = /client password must be a string|does not support SSL/;
+const REFUSING_MESSAGES = /client password must be a|does not support SSL|unsupported startup parameter/;
 
 /** States after which a connection gives no good answers any more, although it is open. */
+const NO_SUCH_STATEMENT = '26000';
+const DUPLICATE_STATEMENT = '42P05';
 const USELESS_STATES = new Set([
   '25006', // read-only: the server became a standby, the name may lead to another one by now
-  '26000', // the prepared statement is gone: somebody reset the connection
+  NO_SUCH_STATEMENT, // the prepared statement is gone: somebody reset the connection
+  DUPLICATE_STATEMENT, // it was prepared by somebody else, whose connection this was
   '0A000', // a prepared statement's result type changed with the table
   '57P01',
   '57P02',
@@ -47,6 +59,12 @@ export function isRefusal(error: unknown): boolean {
   const code = codeOf(error);
   if (code !== null && (REFUSING_STATES.has(code) || REFUSING_CODES.has(code))) return true;
   return REFUSING_MESSAGES.test(describeFailure(error));
+}
+
+/** The connection is not the one that the statement was prepared on. */
+export function isOfLostStatement(error: unknown): boolean {
+  const state = stateOf(error);
+  return state === NO_SUCH_STATEMENT || state === DUPLICATE_STATEMENT;
 }
 
 /** After this error of a statement, is the connection to be given up? An error without an SQL state is not the server's word. */

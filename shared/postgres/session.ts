@@ -1,14 +1,7 @@
 import type { Duplex } from 'node:stream';
-import pg, { type ClientConfig, type QueryResult, type QueryResultRow } from 'pg';
-import { describeFailure, isConnectionUseless, PostgresUnavailableError } from './failure.ts';
-import { numberTypes } from './types.ts';
-
-export interface PostgresOptions {
-  /** URL; what it leaves open, or all where there is none, comes from the PG* variables. */
-  readonly connectionString?: string;
-  /** How the connections are named in `pg_stat_activity`. */
-  readonly applicationName: string;
-}
+import type { Client, QueryResult, QueryResultRow } from 'pg';
+import { POOLER_ADVICE } from './connect-advice.ts';
+import { describeFailure, isConnectionUseless, isOfLostStatement, PostgresUnavailableError } from './failure.ts';
 
 export interface Statement {
   /** Prepared under this name, once per connection; one name always means one text. Without it: sent as it is. */
@@ -19,23 +12,16 @@ export interface Statement {
   readonly settings?: string;
 }
 
-export interface SessionOptions extends PostgresOptions {
-  /** Ended by the server after this long, ms; 0: never. */
-  readonly statementTimeoutMs: number;
-}
-
-const CONNECT_LIMIT_MS = 2_000;
 /** The client waits this much longer than the server, whose own word is the better one. */
 const ANSWER_MARGIN_MS = 500;
 const GOODBYE_LIMIT_MS = 500;
-const KEEP_ALIVE_MS = 5_000;
 
 /**
  * Read committed is what the fence is built on, whatever the database's or the role's defaults are; neither do their limits
- * count. Where row-level security would hide rows, `off` has Postgres refuse the statement instead: a hidden row is never ticked.
+ * count, a time limit for whole transactions (17 and later) among them. Where row-level security would hide rows, `off` has Postgres refuse the statement instead: a hidden row is never ticked.
  * JIT compilation costs more than any of these statements. Keep-alives let the server drop a client that vanished.
  */
-function sessionSettings(statementTimeoutMs: number): string {
+export function sessionSettings(statementTimeoutMs: number): string {
   const settings = {
     default_transaction_isolation: "'read committed'",
     statement_timeout: statementTimeoutMs,
@@ -43,32 +29,17 @@ function sessionSettings(statementTimeoutMs: number): string {
     row_security: 'off',
     idle_in_transaction_session_timeout: 10_000,
     jit: 'off',
+    // Definitions are compared with what the catalog spells.
+    quote_all_identifiers: 'off',
     tcp_keepalives_idle: 10,
     tcp_keepalives_interval: 5,
     tcp_keepalives_count: 3,
   };
   const statements = Object.entries(settings).map(([name, value]) => `SET ${name} = ${value}`);
-  // Servers too old to have it are told so a moment later, by their version.
-  statements.push("SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'");
+  // Not every version has them.
+  const limits = "('idle_session_timeout', 'transaction_timeout')";
+  statements.push(`SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ${limits}`);
   return statements.join('; ');
-}
-
-/**
- * Opens one connection, within 2 s.
- * @throws what the client or the server said; `isRefusal` tells whether trying again can help.
- */
-export async function openSession(options: SessionOptions): Promise<Session> {
-  const client = new pg.Client(clientConfig(options));
-  const session = new Session(client, options.statementTimeoutMs);
-  const opening = client.connect().then(() => client.query(sessionSettings(options.statementTimeoutMs)));
-  try {
-    const tooLate = () => new Error(`${session.target} did not let us in within ${CONNECT_LIMIT_MS} ms`);
-    await raceAgainst(opening, CONNECT_LIMIT_MS, tooLate);
-    return session;
-  } catch (error) {
-    await session.end();
-    throw error;
-  }
 }
 
 /** One connection. Its statements must not overlap. It never reconnects: once it ended, it is of no use. */
@@ -77,14 +48,14 @@ export class Session {
   readonly ended: Promise<void>;
   /** Host, port, database and role: for messages. */
   readonly target: string;
-  readonly #client: pg.Client;
+  readonly #client: Client;
   readonly #timeoutMs: number;
   readonly #appliedSettings = new Set<string>();
   #awaited: { readonly sentAtMs: number; readonly giveUp: (error: Error) => void } | null = null;
   #limitTimer: NodeJS.Timeout | null = null;
   #isOver = false;
 
-  constructor(client: pg.Client, statementTimeoutMs: number) {
+  constructor(client: Client, statementTimeoutMs: number) {
     this.#client = client;
     this.#timeoutMs = statementTimeoutMs;
     this.target = describeTarget(client);
@@ -96,6 +67,11 @@ export class Session {
     void this.ended.then(() => {
       this.#isOver = true;
     });
+  }
+
+  /** As the server named itself at login. A pooler names itself instead. */
+  get announcedPid(): number {
+    return (this.#client as unknown as { readonly processID: number }).processID;
   }
 
   get isOver(): boolean {
@@ -124,7 +100,8 @@ export class Session {
       if (!isConnectionUseless(error)) throw error;
       await this.end();
       if (error instanceof PostgresUnavailableError) throw error;
-      throw new PostgresUnavailableError(`lost ${this.target}: ${describeFailure(error)}`, { cause: error });
+      const advice = isOfLostStatement(error) ? `; if a pooler stands between: ${POOLER_ADVICE}` : '';
+      throw new PostgresUnavailableError(`lost ${this.target}: ${describeFailure(error)}${advice}`, { cause: error });
     }
   }
 
@@ -168,7 +145,11 @@ export class Session {
 }
 
 /** Whoever loses is not listened to any more. */
-async function raceAgainst<Result>(work: Promise<Result>, limitMs: number, tooLate: () => Error): Promise<Result> {
+export async function raceAgainst<Result>(
+  work: Promise<Result>,
+  limitMs: number,
+  tooLate: () => Error,
+): Promise<Result> {
   let timer: NodeJS.Timeout | undefined;
   const limit = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(tooLate()), limitMs);
@@ -181,16 +162,6 @@ async function raceAgainst<Result>(work: Promise<Result>, limitMs: number, tooLa
   }
 }
 
-function clientConfig(options: SessionOptions): ClientConfig {
-  return {
-    ...(options.connectionString === undefined ? {} : { connectionString: options.connectionString }),
-    application_name: options.applicationName,
-    keepAlive: true,
-    keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
-    types: numberTypes,
-  };
-}
-
-function describeTarget({ host, port, database, user }: pg.Client): string {
+function describeTarget({ host, port, database, user }: Client): string {
   return `Postgres at ${host}:${port}, database "${database}", role "${user}"`;
 }

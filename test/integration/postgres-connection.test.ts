@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
-import { connectPostgres, type PostgresLink, PostgresRefusedError } from '../../shared/postgres/connection.ts';
+import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
+import { PostgresRefusedError } from '../../shared/postgres/failure.ts';
 import { type LocalPostgres, recordingLog, startAgain, startServer } from '../support/postgres-server.ts';
 
 const PASSWORD = 'very-secret-word';
@@ -86,6 +87,8 @@ describe('what waiting cannot mend is refused at once, without a password in any
     ['no password where one is needed', () => url({ user: 'guarded' }), /password/],
     ['a role that does not exist', () => url({ user: 'nobody' }), /role "nobody" does not exist/],
     ['a database that does not exist', () => url({ database: 'nowhere' }), /database "nowhere" does not exist/],
+    ['two hosts and three ports', () => 'postgres://u@a,b/x?port=1,2,3', /as many ports as database hosts/],
+    ['a target that does not write', () => `${url()}?target_session_attrs=standby`, /leave it out, or give read-write/],
     [
       'TLS that the server does not offer',
       () => `${url({ password: PASSWORD })}?sslmode=require`,
@@ -105,6 +108,9 @@ describe('what waiting cannot mend is refused at once, without a password in any
       assert.ok(error instanceof PostgresRefusedError, String(error));
       assert.equal(error.code, 'postgres-refused');
       assert.match(error.message, says);
+      const isOfPassword = /password|key of|TLS/.test(what);
+      if (!isOfPassword)
+        assert.doesNotMatch(error.message, /check the password|PGPASSWORD/, 'advice that does not fit');
       const said = JSON.stringify([
         lines,
         error,
@@ -214,6 +220,25 @@ describe('lanes', () => {
     const { rows } = await link.query('a', { name: 'types', text });
     const [isolation, name] = ['read committed', 'under-test'];
     assert.deepEqual(rows[0], { big: Number.MAX_SAFE_INTEGER, bigs: [1, -2], none: [], ints: [3], isolation, name });
+    await link.close();
+  });
+
+  test('are not stopped by the limits that a database or a role sets for its sessions', async (t) => {
+    const { rows } = await admin.query(
+      "SELECT name FROM pg_settings WHERE name ~ '^(transaction|statement|lock|idle_.*session)_timeout$'",
+    );
+    await admin.query('CREATE DATABASE limited');
+    t.after(() => admin.query('DROP DATABASE limited WITH (FORCE)'));
+    for (const { name } of rows) await admin.query(`ALTER DATABASE limited SET ${name} = '100ms'`);
+    const link = await connect(url({ database: 'limited' }));
+    for (let turn = 0; turn < 2; turn += 1) {
+      await link.query('a', { text: 'SELECT pg_sleep(0.4)' });
+      await delay(400);
+    }
+    const session = await link.open({ statementTimeoutMs: 0 });
+    await session.query({ text: 'BEGIN' });
+    await session.query({ text: 'SELECT pg_sleep(0.4)' });
+    await session.query({ text: 'COMMIT' });
     await link.close();
   });
 
