@@ -91,5 +91,6 @@ export const coordinatorProgram: Program<typeof coordinatorOptions> = {
   examples: [
     ['npm run coordinator -- --coordinator-id coordinator-2 --http-port 0', 'a standby beside npm start'],
     ['npm run coordinator -- --table shop.orders --slots 65536', 'adopts a table of your own'],
+    ["npm run coordinator -- --database 'postgres://user@/mydatabase?host=/run/postgresql'", 'by a Unix socket'],
   ],
 };

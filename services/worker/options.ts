@@ -40,5 +40,9 @@ export const workerProgram: Program<typeof workerOptions> = {
   examples: [
     ['npm run worker -- --worker-id worker-4 --http-port 0', 'one more worker beside npm start'],
     ['npm run worker -- --nats nats://n1,nats://n2 --database postgres://user@db/mydatabase', 'servers elsewhere'],
+    [
+      "npm run worker -- --database 'postgres://user@db1,db2/mydatabase?sslmode=verify-full&sslrootcert=ca.pem'",
+      'whichever of the two takes writes, encrypted',
+    ],
   ],
 };

@@ -13,7 +13,8 @@ export const postgresOptions = {
     {
       flag: 'database',
       variable: 'DATABASE_URL',
-      describe: 'URL of the Postgres database; without it the PG* variables count',
+      describe:
+        'URL of the Postgres database, read as libpq reads it, also with several hosts; without it the PG* variables count',
       default: (environment: Environment): string | undefined =>
         PLACE_VARIABLES.some((name) => environment[name]) ? undefined : makeDefaultUrl(environment),
       defaultText: DEFAULT_URL,
