@@ -19,9 +19,12 @@ export class CommandError extends Error {
   override readonly name = 'CommandError';
 }
 
-export interface Adopted {
+export interface Table {
   readonly postgres: PostgresLink;
   readonly table: TableNames;
+}
+
+export interface Adopted extends Table {
   readonly adoption: Adoption;
 }
 
@@ -35,6 +38,7 @@ export class CommandContext {
   readonly #place: PlaceValues;
   readonly #closers: (() => Promise<void>)[] = [];
   #nats: Promise<NatsLink> | null = null;
+  #table: Promise<Table> | null = null;
   #adopted: Promise<Adopted> | null = null;
 
   constructor(place: PlaceValues, output: Output) {
@@ -45,6 +49,12 @@ export class CommandContext {
   nats(): Promise<NatsLink> {
     this.#nats ??= this.#connectNats();
     return this.#nats;
+  }
+
+  /** Adopted or not. */
+  table(): Promise<Table> {
+    this.#table ??= this.#connectTable();
+    return this.#table;
   }
 
   /** @throws CommandError when no coordinator has adopted the table yet. */
@@ -67,12 +77,17 @@ export class CommandContext {
     return link;
   }
 
-  async #connectAdopted(): Promise<Adopted> {
+  async #connectTable(): Promise<Table> {
     const table = parseTableNames(this.#place);
     const postgres = await patiently('Postgres does not answer; give --database or set DATABASE_URL', (waiting) =>
       connectPostgres({ ...toPostgresConnection(this.#place), applicationName: NAME }, waiting),
     );
     this.#closers.push(() => postgres.close());
+    return { postgres, table };
+  }
+
+  async #connectAdopted(): Promise<Adopted> {
+    const { postgres, table } = await this.table();
     const adoption = await readAdoption(postgres, table);
     if (adoption !== null) return { postgres, table, adoption };
     throw new CommandError(`no coordinator has adopted ${describeTable(table)} yet; start one, or give --table`);

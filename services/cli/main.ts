@@ -2,6 +2,8 @@
 import yargs, { type Argv } from 'yargs';
 import { toYargsOptions } from '../../shared/options/program.ts';
 import { readOptions } from '../../shared/options/read-options.ts';
+import { adoptionOptions } from '../../shared/options/table.ts';
+import { adopt, release } from './commands/adoption.ts';
 import { auditTable } from './commands/audit.ts';
 import { drainWorker } from './commands/drain.ts';
 import { showOwner } from './commands/owner.ts';
@@ -71,12 +73,24 @@ await yargs(process.argv.slice(2))
   .command('plan', 'what the next ring would be; changes nothing', withPlan, (args) =>
     run(args, (context) => planRing(context, { join: args.join, leave: args.leave, rows: args.rows ?? null })),
   )
+  .command('adopt', 'adopts the table, as the start of a coordinator does', withAdoption, (args) => runAdopt(args))
+  .command('release', 'removes all that was made for the table in Postgres and NATS', withRelease, (args) =>
+    run(args, (context) =>
+      release(context, {
+        isDryRun: args['dry-run'],
+        isWithoutNats: args['without-nats'],
+        signal: interrupted.signal,
+      }),
+    ),
+  )
   .options(toYargsOptions(placeOptions))
   .option('json', { type: 'boolean', default: false, describe: 'print JSON, one value a line' })
   .example('$0 ring show', 'who has which slots')
   .example('$0 audit --seconds 30', 'is every row ticked once a second?')
   .example('$0 drain worker-2', 'its rows go to the others; it lives on')
   .example('$0 plan --join 2', 'what two more workers would take over')
+  .example('$0 adopt --dry-run', 'what adoption would run and lock, and what to know before')
+  .example('$0 release --dry-run', 'what would be removed and restored')
   .demandCommand(1, 'expected a command')
   .recommendCommands()
   .strict()
@@ -114,6 +128,35 @@ async function runCommand(args: Arguments, command: Command): Promise<number> {
   } finally {
     await context.close();
   }
+}
+
+async function runAdopt(args: Arguments): Promise<void> {
+  const read = readOptions(adoptionOptions, { given: args, environment: process.env });
+  if (!read.ok) {
+    process.stderr.write(read.problems.map((problem) => `${problem}\n`).join(''));
+    process.exitCode = MISUSED;
+    return;
+  }
+  const { slots, keepStorageSettings: keepsStorageSettings } = read.values;
+  const isDryRun = args['dry-run'] === true;
+  const call = { slots: Number(slots), keepsStorageSettings, isDryRun, signal: interrupted.signal };
+  await run(args, (context) => adopt(context, call));
+}
+
+function withDryRun(builder: Argv) {
+  return builder.option('dry-run', { type: 'boolean', default: false, describe: 'only say what would be done' });
+}
+
+function withAdoption(builder: Argv) {
+  return withDryRun(builder).options(toYargsOptions(adoptionOptions));
+}
+
+function withRelease(builder: Argv) {
+  return withDryRun(builder).option('without-nats', {
+    type: 'boolean',
+    default: false,
+    describe: 'leave NATS alone, where its server is gone for good',
+  });
 }
 
 function nothing(builder: Argv): Argv {

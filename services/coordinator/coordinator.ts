@@ -74,7 +74,8 @@ export async function runCoordinator(
     waiting,
   );
   const table = parseTableNames(options);
-  const request = { names: table, slots: Number(options.slots), log };
+  const { keepStorageSettings: keepsStorageSettings } = options;
+  const request = { names: table, slots: Number(options.slots), keepsStorageSettings, ...waiting };
   startup.note('connecting to NATS');
   const link = await connectNats({ ...toNatsConnection(options), name: options.coordinatorId }, waiting);
   // Before the table is adopted, which workers wait for: they may have no right to make what is missing in NATS.
@@ -117,7 +118,14 @@ async function serveUntilEnd(options: CoordinatorOptions, around: Surroundings):
     progress: new TickProgress(postgres, table, adoption),
     table: new TableWatch(postgres, table, adoption),
     checkAdoption: () => checkAdoption(postgres, table),
-    adopt: () => adoptTable(postgres, { names: table, slots: adoption.slots, log }),
+    adopt: () =>
+      adoptTable(postgres, {
+        names: table,
+        slots: adoption.slots,
+        keepsStorageSettings: options.keepStorageSettings,
+        log,
+        signal: around.leave,
+      }),
     explain: (error) =>
       explainRefusal((statement) => postgres.query('control', statement), coordinatorNeeds(table), error),
   };

@@ -1,15 +1,12 @@
 import { httpOptions, identity, leaseContradictions, leaseOptions, logOptions } from '../../shared/options/common.ts';
 import { natsContradictions, natsOptions, streamOptions } from '../../shared/options/nats.ts';
 import { natsSystemContradictions, natsSystemOptions } from '../../shared/options/nats-system.ts';
-import { type Contradiction, choice, integer, type Values } from '../../shared/options/options.ts';
+import { type Contradiction, integer, type Values } from '../../shared/options/options.ts';
 import { postgresOptions } from '../../shared/options/postgres.ts';
 import type { Program } from '../../shared/options/program.ts';
-import { tableOptions } from '../../shared/options/table.ts';
+import { adoptionOptions, tableOptions } from '../../shared/options/table.ts';
 import { describeBadWorkerId } from '../../shared/ring/worker-id.ts';
 import type { ScalingRule } from './desired-workers.ts';
-
-/** Powers of two, so that a slot is a mask of the hash. Fewer would share out unevenly, more make snapshots too long. */
-const SLOT_CHOICES = ['256', '512', '1024', '2048', '4096', '8192', '16384', '32768', '65536'] as const;
 
 const MOST_WORKERS = 10_000;
 
@@ -63,13 +60,7 @@ export const coordinatorOptions = {
   ...natsSystemOptions,
   ...postgresOptions,
   ...tableOptions,
-  slots: choice({
-    flag: 'slots',
-    variable: 'SLOTS',
-    describe: 'slots of the table, a power of two; counts only when the table is adopted',
-    default: '4096',
-    choices: SLOT_CHOICES,
-  }),
+  ...adoptionOptions,
   ...scalingOptions,
   ...leaseOptions,
   ...httpOptions,
@@ -92,5 +83,9 @@ export const coordinatorProgram: Program<typeof coordinatorOptions> = {
     ['npm run coordinator -- --coordinator-id coordinator-2 --http-port 0', 'a standby beside npm start'],
     ['npm run coordinator -- --table shop.orders --slots 65536', 'adopts a table of your own'],
     ["npm run coordinator -- --database 'postgres://user@/mydatabase?host=/run/postgresql'", 'by a Unix socket'],
+    [
+      'npm run coordinator -- --table shop.orders --keep-storage-settings',
+      'the same, its fillfactor and autovacuum settings stay',
+    ],
   ],
 };

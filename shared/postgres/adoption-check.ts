@@ -2,6 +2,7 @@ import { changeTriggers } from './change-triggers.ts';
 import type { PostgresLink } from './connection.ts';
 import { indexName } from './migrations.ts';
 import { describeTable, type TableNames } from './table.ts';
+import { describeChild } from './table-shape.ts';
 
 /** Is what was adopted still there? */
 export type AdoptionVerdict =
@@ -19,6 +20,9 @@ export interface AdoptionFindings {
   readonly lostColumns: readonly string[];
   readonly hasIndex: boolean;
   readonly lostTriggers: readonly string[];
+  /** Tables that it became a partition or a child of, quoted. */
+  readonly parents: readonly string[];
+  readonly isPartition: boolean;
 }
 
 const LANE = 'check';
@@ -34,9 +38,12 @@ SELECT current_setting('transaction_read_only') = 'on' AS "isReadOnly", t.oid IS
   EXISTS (SELECT 1 FROM pg_index x JOIN pg_class n ON n.oid = x.indexrelid
     WHERE x.indrelid = t.oid AND n.relname = $5) AS "hasIndex",
   ARRAY(SELECT n FROM unnest($6::text[]) n WHERE NOT EXISTS (SELECT 1 FROM pg_trigger g
-    WHERE g.tgrelid = t.oid AND g.tgname = n)) AS "lostTriggers"
-FROM (SELECT 1) one LEFT JOIN (SELECT c.oid FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
-  WHERE s.nspname = $1 AND c.relname = $2) t ON true`;
+    WHERE g.tgrelid = t.oid AND g.tgname = n)) AS "lostTriggers",
+  ARRAY(SELECT format('%I.%I', n.nspname, p.relname) FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
+    JOIN pg_namespace n ON n.oid = p.relnamespace WHERE i.inhrelid = t.oid ORDER BY 1) AS parents,
+  coalesce(t.relispartition, false) AS "isPartition"
+FROM (SELECT 1) one LEFT JOIN (SELECT c.oid, c.relispartition FROM pg_class c
+  JOIN pg_namespace s ON s.oid = c.relnamespace WHERE s.nspname = $1 AND c.relname = $2) t ON true`;
 
 /** One cheap statement. @throws as `PostgresLink.query` does. */
 export async function checkAdoption(link: PostgresLink, names: TableNames): Promise<AdoptionVerdict> {
@@ -68,6 +75,8 @@ export function judgeAdoption(found: AdoptionFindings, names: TableNames): Adopt
     const remedy = 'add it again, or start all services with other column options';
     return { kind: 'broken', reason: `table ${table} has no column ${lostColumns.join(', ')}: ${remedy}` };
   }
+  const [parent] = found.parents;
+  if (parent !== undefined) return { kind: 'broken', reason: describeChild({ ...found, parent }, names).message };
   if (lost.length === RELATIONS.length) {
     return { kind: 'mendable', what: 'schema', reason: 'schema scaler is gone; the leader creates it again' };
   }

@@ -1,11 +1,10 @@
-import { setTimeout as delay } from 'node:timers/promises';
-import type { Logger } from 'pino';
 import { type AdoptionRecord, hasNamespace, hasRelation, readRecord, requireSameTable } from './adoption-record.ts';
+import { type AdoptionContext, lockAdoption, withAdoptionSession } from './adoption-session.ts';
 import type { PostgresLink } from './connection.ts';
 import { stateOf } from './failure.ts';
 import { isNothingToDo, migrate, type Plan, planMigrations } from './migrate.ts';
 import { readRecorded, requireKnown, requireWorkable } from './migration-record.ts';
-import { MIGRATIONS, type Migration, type MigrationContext } from './migrations.ts';
+import { isOfStorage, MIGRATIONS, type Migration, type MigrationContext } from './migrations.ts';
 import {
   type Ask,
   coordinatorNeeds,
@@ -16,11 +15,14 @@ import {
   workerNeeds,
   workerPrivileges,
 } from './privileges.ts';
+import { type RecordedStatement, RecordingSession } from './recording-session.ts';
 import { requireVisibleRows, requireWritableChanges } from './row-security.ts';
 import { belongToSchemaOwner, readSchemaOwner, requireOwnSchema, warnOfForeignSchema } from './schema-owner.ts';
 import type { Session } from './session.ts';
+import { findChanges, readSettings, type SettingChange } from './storage-settings.ts';
 import { describeTable, quoteName, TableError, type TableNames } from './table.ts';
-import { findMisfit, findSimilarTable, readTableShape, replicaIdentityRemedy, type TableShape } from './table-shape.ts';
+import { findUntickable, findWarnings, readObstacles, type TableWarning } from './table-obstacles.ts';
+import { findMisfit, findSimilarTable, readTableShape, type TableShape } from './table-shape.ts';
 
 /** What was settled when the table was adopted. */
 export interface Adoption {
@@ -28,47 +30,89 @@ export interface Adoption {
   readonly slots: number;
 }
 
-interface AdoptionRequest {
+export interface AdoptionRequest extends AdoptionContext {
   readonly names: TableNames;
   /** Counts at the first adoption only: what was recorded then wins. */
   readonly slots: number;
-  readonly log: Logger;
+  /** The storage settings of a table that exists stay as they are. Counts when it is adopted. @default false */
+  readonly keepsStorageSettings?: boolean | undefined;
   /** @default those of this version; tests add others. */
   readonly migrations?: readonly Migration[];
 }
 
-const LOCK_KEY = '7307767123520511602';
-const LOCK_RETRY_MS = 100;
-/** As in shared/ring/worker-id.ts. */
-const LONGEST_WORKER_ID = 128;
+/** What an adoption would do, see `planAdoption`. */
+export interface AdoptionPlan extends Adoption {
+  /** False: it would be created. */
+  readonly isTableThere: boolean;
+  /** In this order; empty: the table is adopted, and nothing is to be done. */
+  readonly statements: readonly RecordedStatement[];
+  readonly settings: readonly SettingChange[];
+  readonly warnings: readonly TableWarning[];
+}
+
 const MOST_SLOTS = 2 ** 20;
-const SAY_EVERY_MS = 5_000;
 
 /**
  * Creates the table if it does not exist, checks it, and makes what it lacks: later migrations, lost or altered triggers.
  * Idempotent: a second run changes nothing. Safe in any number of processes at once, also of different versions: one works,
- * the others wait and find it done.
+ * the others wait and find it done. Where the signal aborts, it ends within a second, leaves no lock, and begins no other migration.
  *
  * @throws {TableError} where somebody must change something first; the message says what.
  * @throws {PostgresUnavailableError} when the connection is lost; running it again goes on where it stopped.
+ * @throws the signal's reason.
  */
-export async function adoptTable(link: PostgresLink, request: AdoptionRequest): Promise<Adoption> {
-  const { names, slots } = request;
+export function adoptTable(link: PostgresLink, request: AdoptionRequest): Promise<Adoption> {
+  return adopting(link, request, async (session) => {
+    await lockAdoption(session, request);
+    const prepared = await prepare(session, request);
+    if (!isNothingToDo(prepared.plan, prepared.before)) await migrate(prepared.context, prepared.plan);
+    const ask: Ask = (statement) => session.query(statement);
+    await requirePrivileges(ask, coordinatorPrivileges(request.names));
+    await requireWritableChanges(ask);
+    const owner = await readSchemaOwner(ask);
+    if (owner !== null) warnOfForeignSchema(owner, request.log);
+    for (const { fields, message } of prepared.warnings) request.log.warn(fields, message);
+    return { slots: prepared.context.slots };
+  });
+}
+
+/**
+ * What `adoptTable` would do now, and what should be known before. Changes nothing and locks nothing: its session is read-only.
+ * @throws as `adoptTable` would before it changes anything.
+ */
+export function planAdoption(link: PostgresLink, request: AdoptionRequest): Promise<AdoptionPlan> {
+  return adopting(link, request, async (session) => {
+    await session.query({ text: 'SET default_transaction_read_only = on' });
+    const { context, plan, before, shape, warnings } = await prepare(session, request);
+    const recorder = new RecordingSession(session, request.names);
+    if (!isNothingToDo(plan, before)) await migrate({ ...context, session: recorder }, plan);
+    const isStorageSet = request.keepsStorageSettings !== true && plan.migrations.some(isOfStorage);
+    const current = isStorageSet ? await readSettings((statement) => session.query(statement), request.names) : null;
+    return {
+      slots: context.slots,
+      isTableThere: shape !== null,
+      statements: recorder.statements,
+      settings: current === null ? [] : findChanges(current),
+      warnings,
+    };
+  });
+}
+
+async function adopting<Result>(
+  link: PostgresLink,
+  { names, slots, log, signal, onWait }: AdoptionRequest,
+  work: (session: Session) => Promise<Result>,
+): Promise<Result> {
   if (!Number.isInteger(slots) || slots < 1 || slots > MOST_SLOTS || (slots & (slots - 1)) !== 0) {
     throw new TableError('bad-slots', `expected the slots to be a power of two, 1 to ${MOST_SLOTS}, got ${slots}`);
   }
-  const session = await link.open({ statementTimeoutMs: 0 });
   try {
-    await lockAdoption(session, request.log);
-    return await adoptLocked(session, request);
+    return await withAdoptionSession(link, { log, signal, onWait }, work);
   } catch (error) {
     if (stateOf(error) !== '42501') throw error;
     const reason = (error as Error).message;
     const advice = `let its owner grant it, or let the owner of ${describeTable(names)} and of schema scaler run the coordinator`;
     throw new TableError('missing-privilege', `a right is missing: ${reason}; ${advice}`, { cause: error });
-  } finally {
-    // The lock goes with the connection.
-    await session.end();
   }
 }
 
@@ -92,23 +136,17 @@ export async function readAdoption(link: PostgresLink, names: TableNames): Promi
   return { slots: row.slots };
 }
 
-/**
- * Polls instead of waiting in Postgres: a waiting statement would hold back the one who makes the index concurrently,
- * and the two would wait for each other.
- */
-async function lockAdoption(session: Session, log: Logger): Promise<void> {
-  for (let attempt = 0; ; attempt += 1) {
-    const { rows } = await session.query<{ locked: boolean }>({
-      text: `SELECT pg_try_advisory_lock(${LOCK_KEY}) AS locked`,
-    });
-    if (rows[0]?.locked === true) return;
-    if (attempt % (SAY_EVERY_MS / LOCK_RETRY_MS) === 0) log.info('waiting for another coordinator to adopt the table');
-    await delay(LOCK_RETRY_MS);
-  }
+interface Prepared {
+  readonly context: MigrationContext;
+  readonly plan: Plan;
+  readonly before: AdoptionRecord | null;
+  readonly shape: TableShape | null;
+  readonly warnings: readonly TableWarning[];
 }
 
-async function adoptLocked(session: Session, request: AdoptionRequest): Promise<Adoption> {
-  const { names, slots, log, migrations = MIGRATIONS } = request;
+/** Everything that is looked at before anything is changed. */
+async function prepare(session: Session, request: AdoptionRequest): Promise<Prepared> {
+  const { names, slots, keepsStorageSettings, log, signal, onWait, migrations = MIGRATIONS } = request;
   const ask: Ask = (statement) => session.query(statement);
   await requireVisibleRows(ask, coordinatorNeeds(names));
   const before = (await hasRelation(ask, 'scaler', 'adoption')) ? await readOrRefuse(ask, names) : null;
@@ -119,46 +157,18 @@ async function adoptLocked(session: Session, request: AdoptionRequest): Promise<
   const similar = shape === null && before === null ? await findSimilarTable(ask, names) : null;
   const misfit = shape === null ? similar : findMisfit(shape, names);
   if (misfit !== null) throw misfit;
+  const obstacles = shape === null ? null : await readObstacles(ask, names);
+  const untickable = obstacles === null ? null : findUntickable(obstacles, names);
+  if (untickable !== null) throw untickable;
   const settled = before?.slots ?? slots;
   if (settled !== slots) {
     log.info({ slots: settled, asked: slots }, 'the table keeps the number of slots it was adopted with');
   }
-  const context = { session, names, slots: settled, log };
+  const context = { session, names, slots: settled, keepsStorageSettings, log, signal, onWait };
   const plan = await planMigrations(context, migrations, recorded);
-  if (!isNothingToDo(plan, before)) {
-    await requireRightsToMake(ask, context, { shape, before, plan });
-    await migrate(context, plan);
-  }
-  await requirePrivileges(ask, coordinatorPrivileges(names));
-  await requireWritableChanges(ask);
-  const owner = await readSchemaOwner(ask);
-  if (owner !== null) warnOfForeignSchema(owner, log);
-  if (shape !== null) warnOfShape(shape, { names, log });
-  return { slots: settled };
-}
-
-function warnOfShape(shape: TableShape, { names, log }: Pick<AdoptionRequest, 'names' | 'log'>): void {
-  const table = describeTable(names);
-  for (const index of shape.hotBreakers) {
-    log.warn(
-      { table, index },
-      'an index on the value or worker column makes every tick write all indexes: drop it if you can',
-    );
-  }
-  if (!shape.hasReplicaIdentity) {
-    const remedy = replicaIdentityRemedy(shape, names);
-    log.warn(
-      { table, remedy },
-      'the table has no replica identity: a publication of its updates would make every tick fail',
-    );
-  }
-  const type = shape.columns.find(({ name }) => name === names.worker)?.type ?? '';
-  const length = /\((\d+)\)/.exec(type)?.[1];
-  if (length === undefined || Number(length) >= LONGEST_WORKER_ID) return;
-  log.warn(
-    { table, type },
-    `worker ids have up to ${LONGEST_WORKER_ID} characters: a longer one than the column's makes ticks fail`,
-  );
+  if (!isNothingToDo(plan, before)) await requireRightsToMake(ask, context, { shape, before, plan });
+  const warnings = shape === null || obstacles === null ? [] : findWarnings(shape, obstacles, names);
+  return { context, plan, before, shape, warnings };
 }
 
 /** A coordinator that may not read the record gets the statements to run instead of Postgres' bare refusal. */

@@ -1,20 +1,18 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { AdoptionRecord } from './adoption-record.ts';
+import { retryWhileLocked } from './adoption-session.ts';
 import { findAlteredFunctions } from './definitions.ts';
-import { stateOf } from './failure.ts';
 import { equipRecord, type RecordedMigration, recordMigration } from './migration-record.ts';
-import { LOCK_LIMIT, type Migration, type MigrationContext, replaceFunctions } from './migrations.ts';
-import type { Session } from './session.ts';
+import {
+  hasIndex,
+  LOCK_LIMIT,
+  type Migration,
+  type MigrationContext,
+  type MigrationSession,
+  replaceFunctions,
+} from './migrations.ts';
+import type { Ask } from './privileges.ts';
+import { readSettings, recordFormerSettings, withoutOurs } from './storage-settings.ts';
 import { describeTable } from './table.ts';
-
-const LOCK_NOT_AVAILABLE = '55P03';
-/** Short at first: most locks are gone in a moment. Long at last: each attempt holds everybody up for its lock limit. */
-const FIRST_PAUSE_MS = 100;
-const LONGEST_PAUSE_MS = 5_000;
-const PAUSE_GROWTH = 1.5;
-/** A table in use is locked all the time; only what lasts is worth a line. */
-const SAY_AFTER_MS = 1_000;
-const SAY_EVERY_MS = 10_000;
 
 /** What there is to do. */
 export interface Plan {
@@ -68,25 +66,11 @@ export function isNothingToDo({ migrations, functions }: Plan, before: AdoptionR
   return before?.isComplete === true && migrations.length === 0 && functions.length === 0;
 }
 
-/** A lock that others hold is tried for again and again, without end. */
 async function runMigration(context: MigrationContext, migration: Migration): Promise<void> {
-  const { log } = context;
-  const startedMs = performance.now();
-  let saidMs = startedMs + SAY_AFTER_MS - SAY_EVERY_MS;
-  for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * PAUSE_GROWTH)) {
-    try {
-      return await attemptMigration(context, migration);
-    } catch (error) {
-      if (stateOf(error) !== LOCK_NOT_AVAILABLE) throw error;
-    }
-    const nowMs = performance.now();
-    if (nowMs - saidMs >= SAY_EVERY_MS) {
-      saidMs = nowMs;
-      const waited = { name: migration.name, waitedMs: Math.round(nowMs - startedMs) };
-      log.warn(waited, 'the table is locked by another transaction; trying again');
-    }
-    await delay(pauseMs);
-  }
+  const { session, names, log, signal, onWait } = context;
+  const ask: Ask = (statement) => session.query(statement);
+  const waiting = { ask, names, name: migration.name, log, signal, onWait };
+  await retryWhileLocked(() => attemptMigration(context, migration), waiting);
 }
 
 async function attemptMigration(context: MigrationContext, migration: Migration): Promise<void> {
@@ -96,13 +80,16 @@ async function attemptMigration(context: MigrationContext, migration: Migration)
   const run = async () => {
     if (isFirst) await makeSchema(session);
     await migration.run(context);
-    if (isFirst) await equipRecord(session);
+    if (isFirst) {
+      await equipRecord(session);
+      await keepSettings(context);
+    }
     await recordMigration(session, migration);
   };
   return migration.isTransactional ? inTransaction(session, run) : rollBackAfter(session, run);
 }
 
-async function inTransaction<Result>(session: Session, work: () => Promise<Result>): Promise<Result> {
+async function inTransaction<Result>(session: MigrationSession, work: () => Promise<Result>): Promise<Result> {
   return rollBackAfter(session, async () => {
     await session.query({ text: `BEGIN; ${LOCK_LIMIT}` });
     const result = await work();
@@ -112,7 +99,7 @@ async function inTransaction<Result>(session: Session, work: () => Promise<Resul
 }
 
 /** Outside a transaction the ROLLBACK after a failure is a mere warning. */
-async function rollBackAfter<Result>(session: Session, work: () => Promise<Result>): Promise<Result> {
+async function rollBackAfter<Result>(session: MigrationSession, work: () => Promise<Result>): Promise<Result> {
   try {
     return await work();
   } catch (error) {
@@ -121,7 +108,14 @@ async function rollBackAfter<Result>(session: Session, work: () => Promise<Resul
   }
 }
 
-async function makeSchema(session: Session): Promise<void> {
+/** A table with our index was adopted before, and the record of that is lost: what is as we set it is not its owner's choice. */
+async function keepSettings(context: MigrationContext): Promise<void> {
+  const ask: Ask = (statement) => context.session.query(statement);
+  const current = (await readSettings(ask, context.names)) ?? [];
+  await recordFormerSettings(ask, (await hasIndex(context)) ? withoutOurs(current) : current);
+}
+
+async function makeSchema(session: MigrationSession): Promise<void> {
   // Not IF NOT EXISTS: that asks for the right to create schemas even where there is nothing to create.
   const { rows } = await session.query({ text: "SELECT 1 FROM pg_namespace WHERE nspname = 'scaler'" });
   if (rows.length === 0) await session.query({ text: 'CREATE SCHEMA scaler' });

@@ -1,8 +1,7 @@
 import { VERSION } from '../process/version.ts';
 import { hasRelation } from './adoption-record.ts';
-import type { Migration } from './migrations.ts';
+import type { Migration, MigrationSession } from './migrations.ts';
 import type { Ask } from './privileges.ts';
-import type { Session } from './session.ts';
 import { TableError } from './table.ts';
 
 /** A row of `scaler.migration`. */
@@ -50,19 +49,25 @@ export function requireWorkable(workerMigration: number, known: readonly Migrati
 }
 
 /** Columns of the bookkeeping that databases of the first version lack. Not a migration: migrations are recorded with them. */
-export async function equipRecord(session: Session): Promise<void> {
+export async function equipRecord(session: MigrationSession): Promise<void> {
   const { rows } = await session.query({
     text: `SELECT 1 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace s ON s.oid = c.relnamespace
-      WHERE s.nspname = 'scaler' AND (c.relname, a.attname) IN (('migration', 'program_version'), ('adoption', 'worker_migration'))`,
+      WHERE s.nspname = 'scaler' AND (c.relname, a.attname) IN (('migration', 'program_version'), ('adoption', 'worker_migration'),
+        ('adoption', 'former_settings'))`,
   });
-  if (rows.length === 2) return;
+  if (rows.length === 3) return;
   await session.query({ text: 'ALTER TABLE scaler.migration ADD COLUMN IF NOT EXISTS program_version text' });
   await session.query({
     text: 'ALTER TABLE scaler.adoption ADD COLUMN IF NOT EXISTS worker_migration int NOT NULL DEFAULT 0',
   });
+  // NULL: unknown. Else `pg_class.reloptions` of the table as it was before its adoption.
+  await session.query({ text: 'ALTER TABLE scaler.adoption ADD COLUMN IF NOT EXISTS former_settings text[]' });
 }
 
-export async function recordMigration(session: Session, { number, name, breaksWorkers }: Migration): Promise<void> {
+export async function recordMigration(
+  session: MigrationSession,
+  { number, name, breaksWorkers }: Migration,
+): Promise<void> {
   await session.query({
     text: `INSERT INTO scaler.migration (number, name, program_version) VALUES ($1, $2, $3)
       ON CONFLICT (number) DO UPDATE SET applied_at = DEFAULT, program_version = excluded.program_version`,

@@ -5,8 +5,8 @@
  * A later migration runs while workers of the former version tick and applications write. So it locks a table in use only for
  * as long as the catalog takes, rewrites none, and leaves former workers' statements valid or sets `breaksWorkers`.
  */
-import type { Logger } from 'pino';
 import { hasRelation } from './adoption-record.ts';
+import type { AdoptionContext } from './adoption-session.ts';
 import { carefulFunction } from './careful-tick.ts';
 import {
   alterTriggerStatements,
@@ -17,13 +17,25 @@ import {
 import { EPOCH_FUNCTION } from './epoch-function.ts';
 import type { Ask } from './privileges.ts';
 import type { Session } from './session.ts';
-import { quoteName, quoteTable, quoteText, slotExpression, type TableNames } from './table.ts';
+import {
+  findChanges,
+  readFormerSettings,
+  readSettings,
+  recordFormerSettings,
+  updateFormer,
+  WORK_SETTINGS,
+} from './storage-settings.ts';
+import { describeTable, quoteName, quoteTable, quoteText, slotExpression, type TableNames } from './table.ts';
 
-export interface MigrationContext {
-  readonly session: Session;
+/** A session, or what only records what would be run in one. */
+export type MigrationSession = Pick<Session, 'query' | 'isOver'>;
+
+export interface MigrationContext extends AdoptionContext {
+  readonly session: MigrationSession;
   readonly names: TableNames;
   readonly slots: number;
-  readonly log: Logger;
+  /** The table's storage settings stay as they are. @default false */
+  readonly keepsStorageSettings?: boolean | undefined;
 }
 
 export interface Migration {
@@ -43,19 +55,6 @@ export interface Migration {
 /** Everybody who comes after us waits behind us for as long as we wait for a lock: so not for long, and then again later. */
 export const LOCK_LIMIT = "SET LOCAL lock_timeout = '100ms'";
 
-/**
- * Ticks update every row each second, all of it HOT while the pages have room. Vacuum must come often, since a little is
- * not HOT, and must not shorten the file, for which it locks the table. Statistics hardly matter to us: what is updated
- * each second would otherwise be analyzed each minute.
- */
-const WORK_SETTINGS = [
-  'fillfactor = 50',
-  'autovacuum_vacuum_scale_factor = 0.05',
-  'autovacuum_vacuum_threshold = 1000',
-  'autovacuum_analyze_scale_factor = 100',
-  'vacuum_truncate = false',
-].join(', ');
-
 const SLOT_SETTINGS = WORK_SETTINGS.replace('fillfactor = 50', 'fillfactor = 25');
 /** A queue: it is written at its end, and pruned every few seconds. */
 const CHANGE_SETTINGS =
@@ -72,12 +71,22 @@ export const INCARNATIONS: Migration = {
   run: addIncarnations,
 };
 
+/** Sets the table's storage settings. */
+const STORAGE_NUMBER = 4;
+
 export const MIGRATIONS: readonly Migration[] = [
   { number: 1, name: 'bookkeeping', isTransactional: true, isOfTable: false, run: makeBookkeeping },
   { number: 2, name: 'work table', isTransactional: true, isOfTable: true, isIntact: hasTable, run: makeTable },
   { number: 3, name: 'slot index', isTransactional: false, isOfTable: true, isIntact: hasIndex, run: makeIndex },
   // A table without the index is another one than before, and lost its settings too. What an owner chose later stays.
-  { number: 4, name: 'storage settings', isTransactional: true, isOfTable: true, isIntact: hasIndex, run: setStorage },
+  {
+    number: STORAGE_NUMBER,
+    name: 'storage settings',
+    isTransactional: true,
+    isOfTable: true,
+    isIntact: hasIndex,
+    run: setStorage,
+  },
   {
     number: 5,
     name: 'change triggers',
@@ -107,6 +116,10 @@ export const MIGRATIONS: readonly Migration[] = [
   { number: 9, name: 'careful ticks', isTransactional: true, isOfTable: false, run: makeCarefulTick },
 ];
 
+export function isOfStorage({ number }: Migration): boolean {
+  return number === STORAGE_NUMBER;
+}
+
 /**
  * A table with our index had a schema `scaler` before, and its workers may live: what they have ticked in this second must
  * not be ticked again, so all slots count as ticked.
@@ -132,12 +145,15 @@ async function makeBookkeeping(context: MigrationContext): Promise<void> {
   for (const text of statements) await session.query({ text });
 }
 
-async function makeTable({ session, names }: MigrationContext): Promise<void> {
+async function makeTable(context: MigrationContext): Promise<void> {
+  const { session, names } = context;
+  if (await hasTable(context)) return;
   const [id, value, worker] = [names.id, names.value, names.worker].map(quoteName);
   await session.query({
     text: `CREATE TABLE IF NOT EXISTS ${quoteTable(names)} (${id} uuid PRIMARY KEY DEFAULT gen_random_uuid(),
       ${value} integer NOT NULL DEFAULT 0, ${worker} text) WITH (${WORK_SETTINGS})`,
   });
+  await recordFormerSettings((statement) => session.query(statement), []);
 }
 
 /**
@@ -154,7 +170,7 @@ async function makeIndex(context: MigrationContext): Promise<void> {
   const create = (how: string, index: string) =>
     `CREATE INDEX ${how} ${quoteName(index)} ON ${table} (${slotExpression(names.id, slots)})`;
   const { rows } = await session.query<{ empty: boolean }>({
-    text: 'SELECT pg_relation_size($1) = 0 AS empty',
+    text: 'SELECT coalesce(pg_relation_size(to_regclass($1)), 0) = 0 AS empty',
     values: [table],
   });
   log.info({ index: name }, 'making the slot index');
@@ -174,8 +190,29 @@ async function makeIndex(context: MigrationContext): Promise<void> {
 }
 
 /** Rewrites nothing: a table that was there keeps its full pages until its rows have moved. */
-async function setStorage({ session, names }: MigrationContext): Promise<void> {
-  await session.query({ text: `ALTER TABLE ${quoteTable(names)} SET (${WORK_SETTINGS})` });
+async function setStorage({ session, names, keepsStorageSettings, log }: MigrationContext): Promise<void> {
+  const ask: Ask = (statement) => session.query(statement);
+  const current = await readSettings(ask, names);
+  // A dry run creates no table.
+  if (current === null) return;
+  const changes = findChanges(current);
+  if (changes.length === 0) return;
+  const table = describeTable(names);
+  const text = `ALTER TABLE ${quoteTable(names)} SET (${WORK_SETTINGS})`;
+  if (keepsStorageSettings === true) {
+    log.warn({ table, recommended: text }, 'storage settings of the table kept; ticks cost more and the table grows');
+    return;
+  }
+  const former = await readFormerSettings(ask);
+  const updated = former === null ? null : updateFormer(former, current);
+  if (updated !== null && String(updated) !== String(former)) await recordFormerSettings(ask, updated);
+  await session.query({ text });
+  for (const { setting, from, to } of changes) {
+    const change = { table, setting, from: from ?? 'default', to };
+    // What the owner set deliberately deserves attention.
+    if (from === null) log.info(change, 'storage setting of the table changed');
+    else log.warn(change, 'storage setting of the table changed; --keep-storage-settings leaves such settings alone');
+  }
 }
 
 /**
@@ -249,13 +286,13 @@ export async function replaceFunctions({
   session,
   names,
   slots,
-}: Omit<MigrationContext, 'log'>): Promise<readonly string[]> {
+}: Pick<MigrationContext, 'session' | 'names' | 'slots'>): Promise<readonly string[]> {
   const altered = await findAlteredFunctions((statement) => session.query(statement), { names, slots });
   for (const text of altered.flatMap(functionStatements)) await session.query({ text });
   return altered.map(({ name }) => name);
 }
 
-async function hasTable({ session, names }: MigrationContext): Promise<boolean> {
+async function hasTable({ session, names }: Pick<MigrationContext, 'session' | 'names'>): Promise<boolean> {
   return hasRelation((statement) => session.query(statement), names.schema, names.table);
 }
 
@@ -263,7 +300,7 @@ async function hasTriggers({ session, names }: MigrationContext): Promise<boolea
   return (await findAlteredTriggers((statement) => session.query(statement), names)).length === 0;
 }
 
-async function hasIndex({ session, names, slots }: MigrationContext, name = indexName(names)): Promise<boolean> {
+export async function hasIndex({ session, names, slots }: MigrationContext, name = indexName(names)): Promise<boolean> {
   const { rows } = await session.query({
     text: `SELECT 1 FROM pg_index x JOIN pg_class n ON n.oid = x.indexrelid JOIN pg_class c ON c.oid = x.indrelid
       JOIN pg_namespace s ON s.oid = c.relnamespace

@@ -8,6 +8,9 @@ export interface TableShape {
   readonly kind: string;
   readonly isTemporary: boolean;
   readonly hasRelatives: boolean;
+  /** Tables that it is a partition or a child of, quoted. */
+  readonly parents: readonly string[];
+  readonly isPartition: boolean;
   readonly owner: string;
   readonly isOwned: boolean;
   /** Those asked for, and those whose names differ from them only in capital letters. */
@@ -30,6 +33,8 @@ export interface ColumnShape {
   readonly type: string;
   readonly isNotNull: boolean;
   readonly isGenerated: boolean;
+  /** GENERATED ALWAYS AS IDENTITY: nobody can update it. */
+  readonly isIdentity: boolean;
 }
 
 const KINDS: Readonly<Record<string, string>> = {
@@ -56,9 +61,11 @@ export async function readTableShape(ask: Ask, names: TableNames): Promise<Table
 const SHAPE_TEXT = `
 SELECT c.oid::bigint AS oid, c.relkind AS kind, c.relpersistence = 't' AS "isTemporary",
   c.relispartition OR EXISTS (SELECT 1 FROM pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent)) AS "hasRelatives",
+  c.relispartition AS "isPartition", ARRAY (SELECT format('%I.%I', n.nspname, p.relname) FROM pg_inherits i
+    JOIN pg_class p ON p.oid = i.inhparent JOIN pg_namespace n ON n.oid = p.relnamespace WHERE i.inhrelid = c.oid ORDER BY 1) AS parents,
   pg_get_userbyid(c.relowner) AS owner, pg_has_role(c.relowner, 'USAGE') AS "isOwned",
   (SELECT coalesce(json_agg(json_build_object('name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),
-      'isNotNull', a.attnotnull, 'isGenerated', a.attgenerated <> '')), '[]')
+      'isNotNull', a.attnotnull, 'isGenerated', a.attgenerated <> '', 'isIdentity', a.attidentity = 'a')), '[]')
     FROM pg_attribute a WHERE a.attrelid = c.oid AND (a.attname = ANY ($4) OR lower(a.attname)::name = ANY ($4))
       AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
   u.name IS NOT NULL AS "isIdUnique", u.name AS "idIndex",
@@ -130,8 +137,23 @@ function misfitKind(shape: TableShape, names: TableNames): TableError | null {
     return new TableError('not-a-table', `expected ${place} to be a lasting table, it is a temporary one; ${advice}`);
   }
   if (!shape.hasRelatives) return null;
-  const relation = 'a partition or takes part in inheritance';
+  const [parent] = shape.parents;
+  if (parent !== undefined) return describeChild({ parent, isPartition: shape.isPartition }, names);
+  const relation = 'a parent in inheritance';
   return new TableError('not-a-table', `expected ${place} to stand alone, it is ${relation}; ${advice}`);
+}
+
+/** Rows that come through the parent, or leave through it, are not counted. */
+export function describeChild(
+  { parent, isPartition }: { readonly parent: string; readonly isPartition: boolean },
+  names: TableNames,
+): TableError {
+  const [relation, remedy] = isPartition
+    ? ['a partition', `ALTER TABLE ${parent} DETACH PARTITION ${quoteTable(names)}`]
+    : ['a child', `ALTER TABLE ${quoteTable(names)} NO INHERIT ${parent}`];
+  const expected = `expected ${describeTable(names)} to stand alone, it is ${relation} of ${parent}`;
+  const effect = 'rows that are written through that table are not counted';
+  return new TableError('not-a-table', `${expected}: ${effect}; run: ${remedy}, or give another --table`);
 }
 
 function misfitColumns(shape: TableShape, names: TableNames): TableError | null {
@@ -154,9 +176,15 @@ function misfitColumns(shape: TableShape, names: TableNames): TableError | null 
         `expected ${place} to have a column ${name} of type ${type}, it has none; ${advice}`,
       );
     }
-    const came = column.isGenerated ? `generated ${column.type}` : column.type;
-    if (column.isGenerated || !fits(column.type)) {
-      const advice = `change its type, or give another ${flag}`;
+    const isFixed = column.isGenerated || (column.isIdentity && name === names.value);
+    const came = column.isGenerated
+      ? `generated ${column.type}`
+      : isFixed
+        ? `${column.type} GENERATED ALWAYS AS IDENTITY, which nobody can update`
+        : column.type;
+    if (isFixed || !fits(column.type)) {
+      const identity = `run: ALTER TABLE ${quoteTable(names)} ALTER COLUMN ${quoteName(name)} DROP IDENTITY`;
+      const advice = `${isFixed && column.isIdentity ? identity : 'change its type'}, or give another ${flag}`;
       return new TableError(
         'wrong-column-type',
         `expected column ${name} of ${place} to be ${type}, it is ${came}; ${advice}`,

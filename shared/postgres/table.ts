@@ -20,6 +20,9 @@ export type TableErrorCode =
   | 'wrong-column-type'
   | 'no-primary-key'
   | 'no-replica-identity'
+  | 'cannot-be-ticked'
+  | 'in-use'
+  | 'others-depend'
   | 'missing-privilege'
   | 'adopted-otherwise'
   | 'newer-schema';

@@ -76,6 +76,8 @@ describe('what a check finds', () => {
     lostColumns: [],
     hasIndex: true,
     lostTriggers: [],
+    parents: [],
+    isPartition: false,
   };
   const judge = (found: Partial<AdoptionFindings>) => judgeAdoption({ ...WHOLE, ...found }, names);
   const all = ['adoption', 'migration', 'slot', 'table_change', 'epoch'];
