@@ -94,6 +94,19 @@ async function refusalOf(work: Promise<unknown>): Promise<TableError> {
   return error;
 }
 
+/** Of the table, by the admin's own transaction. */
+async function readLocks(): Promise<string[]> {
+  const { rows } = await admin.query(`SELECT mode FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+    WHERE pid = pg_backend_pid() AND c.relname = 'orders' AND l.locktype = 'relation'`);
+  return rows.map(({ mode }) => mode);
+}
+
+/** `SHARE ROW EXCLUSIVE: …` → `ShareRowExclusiveLock`, as pg_locks has it. */
+function modeOf(lock: string): string {
+  const words = lock.split(':')[0]!.toLowerCase().split(' ');
+  return `${words.map((word) => word[0]!.toUpperCase() + word.slice(1)).join('')}Lock`;
+}
+
 /** Everything that services and applications do to a table. */
 async function useTable(): Promise<void> {
   const fence = new Fence(link, NAMES, { slots: 16 });
@@ -281,7 +294,11 @@ describe('a dry run of adoption', () => {
     assert.equal(lockOf(/^CREATE TABLE scaler.slot/), 'none');
     assert.deepEqual(plan.settings[0], { setting: 'fillfactor', from: '90', to: '50' });
     // Run by hand, it is the adoption itself.
-    for (const { sql } of plan.statements) await admin.query(sql);
+    for (const { sql, lock } of plan.statements) {
+      await admin.query(sql);
+      // A statement outside a transaction has released its locks.
+      if (lock !== null && (await readLocks()).length > 0) assert.ok((await readLocks()).includes(modeOf(lock)), sql);
+    }
     await query('SELECT 1');
     const byHand = await picture();
     assert.deepEqual(await adopt(), { slots: 16 });
