@@ -29,7 +29,7 @@ export function requireSameTable({ names: recorded }: AdoptionRecord, names: Tab
   const describe = (some: TableNames) =>
     `${describeTable(some)} (${[some.id, some.value, some.worker].map(describeName).join(', ')})`;
   const advice =
-    'give the same --table and columns, use another database, or run: DROP SCHEMA scaler CASCADE, to adopt anew';
+    'give the same --table and columns, use another database, or run notifi-scaler release for the adopted table first';
   throw new TableError(
     'adopted-otherwise',
     `expected ${describe(names)}, but this database adopted ${describe(recorded)}; ${advice}`,
