@@ -22,7 +22,8 @@ export interface AdoptionContext {
 /** Held for as long as the adoption takes. */
 export const ADOPTION_LOCK_KEY = '7307767123520511602';
 
-const LANE = 'adoption-watch';
+/** One that every coordinator has anyway, and that is idle while the table is adopted. */
+const LANE = 'control';
 const LOCK_RETRY_MS = 100;
 const LOOK_EVERY_MS = 1_000;
 const TERMINATION_LIMIT_MS = 500;

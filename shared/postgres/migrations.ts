@@ -207,12 +207,10 @@ async function setStorage({ session, names, keepsStorageSettings, log }: Migrati
   const updated = former === null ? null : updateFormer(former, current);
   if (updated !== null && String(updated) !== String(former)) await recordFormerSettings(ask, updated);
   await session.query({ text });
-  for (const { setting, from, to } of changes) {
-    const change = { table, setting, from: from ?? 'default', to };
-    // What the owner set deliberately deserves attention.
-    if (from === null) log.info(change, 'storage setting of the table changed');
-    else log.warn(change, 'storage setting of the table changed; --keep-storage-settings leaves such settings alone');
-  }
+  const isOwnersChanged = changes.some(({ from }) => from !== null);
+  // What the owner set deliberately deserves attention.
+  if (isOwnersChanged) log.warn({ table, changes }, 'storage settings changed; --keep-storage-settings keeps them');
+  else log.info({ table, changes }, 'storage settings changed');
 }
 
 /**
