@@ -8,6 +8,7 @@ import { connectNats, type NatsLink } from '../../shared/nats/connection.ts';
 import { watchDisconnects } from '../../shared/nats/disconnect-watch.ts';
 import { LeadershipBucket } from '../../shared/nats/leadership-bucket.ts';
 import { LivenessBucket, type LivenessChange } from '../../shared/nats/liveness-bucket.ts';
+import { ForeignInstallationError, refuseForeignInstallation } from '../../shared/nats/neighbours.ts';
 import { RecoveryStream } from '../../shared/nats/recovery-stream.ts';
 import { subscribeApplied } from '../../shared/nats/ring-applied.ts';
 import { serveProbe } from '../../shared/nats/service.ts';
@@ -22,8 +23,16 @@ import { type Adoption, adoptTable } from '../../shared/postgres/adoption.ts';
 import { checkAdoption } from '../../shared/postgres/adoption-check.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
 import { Fence } from '../../shared/postgres/fence.ts';
+import {
+  followInstallation,
+  INSTALLATION_SETTLED_MS,
+  type Installation,
+  identifyInstallation,
+  readInstallation,
+  settleInstallation,
+} from '../../shared/postgres/installation.ts';
 import { outlastOutages } from '../../shared/postgres/patience.ts';
-import { coordinatorNeeds } from '../../shared/postgres/privileges.ts';
+import { type Ask, coordinatorNeeds } from '../../shared/postgres/privileges.ts';
 import { explainRefusal } from '../../shared/postgres/refusal.ts';
 import { parseTableNames, type TableNames } from '../../shared/postgres/table.ts';
 import { TableWatch } from '../../shared/postgres/table-watch.ts';
@@ -74,15 +83,22 @@ export async function runCoordinator(
     waiting,
   );
   const table = parseTableNames(options);
-  const { keepStorageSettings: keepsStorageSettings } = options;
-  const request = { names: table, slots: Number(options.slots), keepsStorageSettings, ...waiting };
+  const { natsPrefix, keepStorageSettings: keepsStorageSettings } = options;
+  const ask: Ask = (statement) => postgres.query('control', statement);
+  const identified = await outlastOutages(() => identifyInstallation(ask, { names: table, natsPrefix }), waiting);
+  const identity = { natsPrefix, identity: identified.expected };
+  const request = { names: table, slots: Number(options.slots), keepsStorageSettings, ...identity, ...waiting };
   startup.note('connecting to NATS');
   const link = await connectNats({ ...toNatsConnection(options), name: options.coordinatorId }, waiting);
+  link.installation.become(identified.expected);
+  link.installation.onForeign((kind) => metrics.foreignMessages.inc({ kind }));
   // Before the table is adopted, which workers wait for: they may have no right to make what is missing in NATS.
   startup.note('opening the buckets and streams of NATS');
-  const streams = await openStreams(options, link);
+  const streams = await openStreams(options, link, identified);
   startup.note('adopting the table');
   const adoption = await outlastOutages(() => adoptTable(postgres, request), waiting);
+  const settled = await outlastOutages(() => readInstallation(ask), waiting);
+  if (settled.identity !== null) link.installation.become(settled.identity);
   startup.note('subscribing to NATS');
   await rehearseHandover(adoption.slots, setImmediate);
   return serveUntilEnd(options, { log, metrics, leave, postgres, table, adoption, link, streams, http, seen });
@@ -111,6 +127,11 @@ interface Surroundings {
 async function serveUntilEnd(options: CoordinatorOptions, around: Surroundings): Promise<EndOfService> {
   const { log, metrics, link, postgres, table, adoption } = around;
   const config = makeConfig(options, adoption);
+  // Schema scaler may be lost: the services keep the identity they have.
+  const identified = () => {
+    const { own } = link.installation;
+    return { names: table, log, natsPrefix: options.natsPrefix, ...(own !== null && { identity: own }) };
+  };
   const outside: Outside = {
     link,
     ...around.streams,
@@ -120,10 +141,9 @@ async function serveUntilEnd(options: CoordinatorOptions, around: Surroundings):
     checkAdoption: () => checkAdoption(postgres, table),
     adopt: () =>
       adoptTable(postgres, {
-        names: table,
+        ...identified(),
         slots: adoption.slots,
         keepsStorageSettings: options.keepStorageSettings,
-        log,
         signal: around.leave,
       }),
     explain: (error) =>
@@ -161,7 +181,12 @@ async function serveUntilEnd(options: CoordinatorOptions, around: Surroundings):
     let isListening = false;
     let unwatchDisconnects = async () => {};
     const dispatch = (event: CoordinatorEvent) => void (isListening && driver.dispatch(event));
-    listen(config, outside, around, dispatch).then(() => {
+    const unfollow = followInstallation(
+      () => settleInstallation((statement) => postgres.query('control', statement), identified()),
+      (identity) => link.installation.become(identity),
+    );
+    const hear: Hearing = { dispatch, refuse: fail };
+    listen(config, outside, around, hear).then(() => {
       if (isEnding) return;
       isListening = true;
       unwatchDisconnects = watchSystemAccount(options, log, dispatch);
@@ -178,6 +203,7 @@ async function serveUntilEnd(options: CoordinatorOptions, around: Surroundings):
       const patience = new Promise((done) => setTimeout(done, LAST_EFFECTS_MS).unref());
       await Promise.race([Promise.allSettled(underWay), patience]);
       driver.stop();
+      unfollow();
       isEnding = true;
       await Promise.all([unwatchDisconnects(), link.drain()]);
       await postgres.close();
@@ -190,10 +216,12 @@ async function serveUntilEnd(options: CoordinatorOptions, around: Surroundings):
 type Outside = Omit<CoordinatorOutside, 'report' | 'stop'>;
 type Streams = Pick<Outside, 'leadership' | 'liveness' | 'snapshots' | 'sizes' | 'recoveries'>;
 
-async function openStreams(options: CoordinatorOptions, link: NatsLink): Promise<Streams> {
+async function openStreams(options: CoordinatorOptions, link: NatsLink, installation: Installation): Promise<Streams> {
   const replicas = replicasOf(options);
   const ttl = { ttlMs: options.leaseTtlMs, ...replicas };
   await refuseForeignStreams(link, wantedStreams(link.names, ttl));
+  const former = { identity: installation.formerIdentity, settledMs: INSTALLATION_SETTLED_MS };
+  await refuseForeignInstallation(link, { ttlMs: options.leaseTtlMs, former, readsLeader: true });
   return {
     leadership: await LeadershipBucket.open(link, ttl),
     liveness: await LivenessBucket.open(link, ttl),
@@ -203,12 +231,18 @@ async function openStreams(options: CoordinatorOptions, link: NatsLink): Promise
   };
 }
 
+interface Hearing {
+  readonly dispatch: (event: CoordinatorEvent) => void;
+  /** Ends the process. */
+  readonly refuse: (error: Error) => void;
+}
+
 /** Everything that reaches a coordinator unasked. */
 async function listen(
   config: CoordinatorConfig,
   outside: Outside,
   around: Surroundings,
-  dispatch: (event: CoordinatorEvent) => void,
+  { dispatch, refuse }: Hearing,
 ): Promise<void> {
   const { link, log, metrics } = around;
   link.onStatus((status) => {
@@ -234,11 +268,21 @@ async function listen(
     outside.liveness.watch((change) => {
       const event = livenessEvent(change);
       if (event !== null) return dispatch(event);
+      if (change.kind === 'foreign') return;
       metrics.rejectedLiveness.inc();
       if (change.kind === 'rejected')
         log.warn({ key: change.id, reason: change.reason }, 'a liveness value was kept out');
     }),
-    outside.leadership.watch((entry) => dispatch({ kind: 'leader-observed', entry })),
+    outside.leadership.watch((entry) => {
+      const { own } = link.installation;
+      const isForeign = entry !== null && !link.installation.admits('leader', entry);
+      // It would stand by for another database. One that leads is deposed first.
+      if (isForeign && own !== null && around.seen.state?.term == null) {
+        const { prefix } = link.names;
+        return refuse(new ForeignInstallationError({ own, foreign: entry.installation ?? '', prefix }));
+      }
+      dispatch({ kind: 'leader-observed', entry });
+    }),
   ]);
   const patience = delay(config.leaseTtlMs, undefined, { ref: false });
   await Promise.race([watching, patience]);
@@ -269,6 +313,7 @@ function livenessEvent(change: LivenessChange): CoordinatorEvent | null {
     case 'removed':
       return { kind: 'worker-removed', worker: change.id, revision: change.revision };
     case 'rejected':
+    case 'foreign':
       return null;
   }
 }

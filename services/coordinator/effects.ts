@@ -164,6 +164,7 @@ async function writeLeader(
 
 async function askProbe(link: NatsLink, subject: string, worker: string | null): Promise<ProbeAnswer> {
   const answer = await probe(link, subject);
+  if (answer.kind === 'foreign') return { kind: 'timeout' };
   if (answer.kind !== 'answered') return answer;
   const decoded = worker === null ? null : decodeLiveness(worker, answer.bytes);
   return { kind: 'answered', value: decoded?.ok === true ? decoded.value : null };

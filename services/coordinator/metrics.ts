@@ -12,6 +12,12 @@ export function makeCoordinatorMetrics(registry: Registry) {
   const registers = [registry];
   return {
     ready: new Gauge({ name: `${PREFIX}ready`, help: '1 while /readyz answers 200', registers }),
+    foreignMessages: new Counter({
+      name: `${PREFIX}foreign_messages_total`,
+      help: 'Messages of other installations rejected',
+      labelNames: ['kind'],
+      registers,
+    }),
     leading: new Gauge({ name: `${PREFIX}leading`, help: '1 while this coordinator leads', registers }),
     epoch: new Gauge({
       name: `${PREFIX}epoch`,

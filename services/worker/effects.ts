@@ -95,6 +95,10 @@ async function checkIdentity(config: WorkerConfig, outside: WorkerOutside): Prom
     const entry = await outside.liveness.read(id);
     if (entry === null) return { kind: 'identity-checked', outcome: 'free' };
     const answer = await probe(outside.link, outside.link.names.workerProbe(id));
+    if (answer.kind === 'foreign') {
+      const reason = `a worker ${id} of installation ${answer.installation} is alive under our names in NATS; give one of the two installations another --nats-prefix (NATS_PREFIX)`;
+      return { kind: 'identity-checked', outcome: 'held', reason };
+    }
     if (answer.kind === 'answered') return { kind: 'identity-checked', outcome: isAnother(config, answer.bytes) };
     if (answer.kind === 'timeout') return { kind: 'identity-checked', outcome: 'unclear' };
     const outcome = await outside.liveness.deleteAt(id, entry.revision);
@@ -142,7 +146,8 @@ async function removeKey({ liveness }: WorkerOutside): Promise<WorkerEvent> {
 async function readNewest(outside: WorkerOutside): Promise<WorkerEvent> {
   try {
     const newest = await outside.snapshots.newest(outside.slots);
-    if (newest !== null && newest.snapshot === null) outside.reject(newest.reason ?? 'unreadable');
+    if (newest !== null && newest.snapshot === null && newest.isForeign !== true)
+      outside.reject(newest.reason ?? 'unreadable');
     if (newest === null) return { kind: 'newest-read', snapshot: null };
     return { kind: 'newest-read', snapshot: newest.snapshot, sequence: newest.sequence };
   } catch (error) {

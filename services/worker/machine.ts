@@ -195,6 +195,7 @@ export function findUnready(state: WorkerState, nowMs: number): Unready | null {
     isLeaving: state.departure !== null,
     isRegistered: heartbeat.phase === 'registered',
     hasRing: slice.applied !== null,
+    natsPrefix: state.config.natsPrefix ?? '',
     rows: livenessOf(state).rows,
     claiming: applying === null ? null : { slots: applying.claims.length, sinceMs: applying.startedMs },
     nowMs,
@@ -354,7 +355,7 @@ function finishIdentityCheck(
       return stop(
         state,
         1,
-        `a worker ${state.config.id} is alive already; give each worker an id of its own (--worker-id)`,
+        reason ?? `a worker ${state.config.id} is alive already; give each worker an id of its own (--worker-id)`,
       );
     case 'unclear': {
       // Its key is there but it does not answer: frozen, or dead on a vanished host. Its key's end decides.

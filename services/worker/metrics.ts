@@ -8,6 +8,12 @@ export function makeWorkerMetrics(registry: Registry) {
   const registers = [registry];
   return {
     ready: new Gauge({ name: `${PREFIX}ready`, help: '1 while /readyz answers 200', registers }),
+    foreignMessages: new Counter({
+      name: `${PREFIX}foreign_messages_total`,
+      help: 'Messages of other installations rejected',
+      labelNames: ['kind'],
+      registers,
+    }),
     ring: new Gauge({ name: `${PREFIX}ring_version`, help: 'Version of the snapshot applied', registers }),
     rows: new Gauge({ name: `${PREFIX}rows`, help: 'Rows watched', registers }),
     tick: new Gauge({

@@ -19,6 +19,8 @@ export interface WorkerConfig {
   readonly phaseMs: number;
   /** Rows that one tick statement aims at: short transactions keep the table HOT-updatable. */
   readonly chunkRows: number;
+  /** For people who look where the leader is. @default none */
+  readonly natsPrefix?: string;
   /** How long a planned leave may take before the worker goes anyway, ms. */
   readonly graceMs: number;
 }

@@ -36,6 +36,8 @@ export interface WorkerFacts {
   readonly isLeaving: boolean;
   readonly isRegistered: boolean;
   readonly hasRing: boolean;
+  /** Where a leader is waited for. */
+  readonly natsPrefix: string;
   readonly rows: number;
   /** Slots of a snapshot that are not claimed yet; null: none. */
   readonly claiming: { readonly slots: number; readonly sinceMs: number } | null;
@@ -114,7 +116,9 @@ export function judgeWorker(readiness: Readiness, facts: WorkerFacts): Unready |
     const unclaimed = because('Postgres', `${claiming.slots} slots of the newest snapshot are not claimed yet`);
     return { ...unclaimed, sinceMs: claiming.sinceMs };
   }
-  if (!facts.hasRing) return because('NATS', NO_RING);
+  if (!facts.hasRing) {
+    return because('NATS', facts.natsPrefix === '' ? NO_RING : `${NO_RING} under NATS prefix "${facts.natsPrefix}"`);
+  }
   if (!facts.isRegistered) return because('NATS', 'not registered yet');
   const unread = failureOf(nats, 'read-newest');
   if (facts.rows === 0 && unread !== null) return because('NATS', 'no rows, and the ring cannot be read');

@@ -9,6 +9,7 @@ import type { Step } from '../../shared/machine/machine.ts';
 import { connectNats, type NatsLink } from '../../shared/nats/connection.ts';
 import { LivenessBucket } from '../../shared/nats/liveness-bucket.ts';
 import type { NatsNames } from '../../shared/nats/names.ts';
+import { refuseForeignInstallation } from '../../shared/nats/neighbours.ts';
 import { type ServedCommand, serveProbe } from '../../shared/nats/service.ts';
 import { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
 import { wantedBucket, wantedHistory } from '../../shared/nats/stream-settings.ts';
@@ -18,9 +19,16 @@ import { toPostgresConnection } from '../../shared/options/postgres.ts';
 import { type Adoption, readAdoption } from '../../shared/postgres/adoption.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
 import { Fence } from '../../shared/postgres/fence.ts';
+import {
+  followInstallation,
+  INSTALLATION_SETTLED_MS,
+  type Installation,
+  identifyInstallation,
+  readInstallation,
+} from '../../shared/postgres/installation.ts';
 import { hasIncarnations, INCARNATIONS } from '../../shared/postgres/migrations.ts';
 import { outlastOutages } from '../../shared/postgres/patience.ts';
-import { workerNeeds } from '../../shared/postgres/privileges.ts';
+import { type Ask, workerNeeds } from '../../shared/postgres/privileges.ts';
 import { explainRefusal } from '../../shared/postgres/refusal.ts';
 import { describeTable, parseTableNames, type TableNames } from '../../shared/postgres/table.ts';
 import type { EndOfService } from '../../shared/process/run-service.ts';
@@ -65,6 +73,7 @@ export async function runWorker(options: WorkerOptions, log: Logger, leave: Abor
   const table = parseTableNames(options);
   const adoption = await waitForAdoption(postgres, table, waiting);
   await waitForIncarnations(postgres, waiting);
+  const installation = await waitForInstallation(postgres, { names: table, natsPrefix: options.natsPrefix }, waiting);
   const fence = new Fence(postgres, table, adoption);
   const incarnation = await outlastOutages(() => fence.drawIncarnation(options.workerId), waiting);
   seen.startup.note('preparing statements');
@@ -73,8 +82,11 @@ export async function runWorker(options: WorkerOptions, log: Logger, leave: Abor
   await rehearseHandover(adoption.slots, setImmediate);
   seen.startup.note('connecting to NATS');
   const link = await connectNats({ ...toNatsConnection(options), name: options.workerId }, waiting);
+  if (installation.identity !== null) link.installation.become(installation.identity);
+  link.installation.onForeign((kind) => metrics.foreignMessages.inc({ kind }));
   const config = makeConfig(options, incarnation);
-  return serveUntilEnd(options, { log, metrics, leave, postgres, fence, table, adoption, config, link, http, seen });
+  const found = { table, adoption, installation };
+  return serveUntilEnd(options, { log, metrics, leave, postgres, fence, ...found, config, link, http, seen });
 }
 
 interface Surroundings {
@@ -85,6 +97,7 @@ interface Surroundings {
   readonly fence: Fence;
   readonly table: TableNames;
   readonly adoption: Adoption;
+  readonly installation: Installation;
   readonly config: WorkerConfig;
   readonly link: NatsLink;
   readonly http: HttpServer;
@@ -104,6 +117,8 @@ async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Prom
   const wanted = [wantedBucket(link.names, 'liveness', ttl), wantedHistory(link.names, 'snapshots', replicas)];
   around.seen.startup.note('opening the buckets and streams of NATS');
   await refuseForeignStreams(link, wanted);
+  const former = { identity: around.installation.formerIdentity, settledMs: INSTALLATION_SETTLED_MS };
+  await refuseForeignInstallation(link, { ttlMs: options.leaseTtlMs, former, readsLeader: false });
   const liveness = await LivenessBucket.open(link, ttl);
   const snapshots = await SnapshotStream.open(link, replicas);
   const subject = link.names.snapshotSubject;
@@ -147,8 +162,12 @@ async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Prom
     });
     const unsubscribe = snapshots.subscribe(adoption.slots, (received) => {
       if (received.ok) driver.dispatch({ kind: 'snapshot-received', snapshot: received.snapshot });
-      else reject(received.reason);
+      else if (received.isForeign !== true) reject(received.reason);
     });
+    const unfollow = followInstallation(
+      () => readInstallation((statement) => postgres.query('control', statement)),
+      (identity) => link.installation.become(identity),
+    );
     link.onStatus((status) => {
       log.debug({ status }, 'NATS connection');
       driver.dispatch({ kind: status });
@@ -165,6 +184,7 @@ async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Prom
       isEnding = true;
       driver.stop();
       unsubscribe();
+      unfollow();
       await unserve();
       await link.drain();
       await postgres.close();
@@ -218,6 +238,26 @@ async function waitForIncarnations(postgres: PostgresLink, waiting: Waiting): Pr
   });
 }
 
+/**
+ * A copied database still says whose copy it is, until a coordinator adopts its table. Databases of former versions say nothing:
+ * then this worker learns it later.
+ */
+async function waitForInstallation(
+  postgres: PostgresLink,
+  of: { readonly names: TableNames; readonly natsPrefix: string },
+  waiting: Waiting,
+): Promise<Installation> {
+  const ask: Ask = (statement) => postgres.query('control', statement);
+  return waitForCoordinator(waiting, {
+    find: async () => {
+      const { isCopy, ...installation } = await identifyInstallation(ask, of);
+      return isCopy ? null : installation;
+    },
+    fields: { table: `${of.names.schema}.${of.names.table}` },
+    message: 'waiting for a coordinator to give this copied database an identity of its own',
+  });
+}
+
 async function waitForCoordinator<Found>(
   waiting: Waiting,
   made: { readonly find: () => Promise<Found | null>; readonly fields: object; readonly message: string },
@@ -241,6 +281,7 @@ function makeConfig(options: WorkerOptions, incarnation: number): WorkerConfig {
     phaseMs: spreadPhase(options.workerId),
     chunkRows: CHUNK_ROWS,
     graceMs: GRACE_MS,
+    natsPrefix: options.natsPrefix,
   };
 }
 

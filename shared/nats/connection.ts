@@ -7,6 +7,7 @@ import { type ConnectionOptions, connect, ErrorCode, type NatsConnection } from 
 import type { Logger } from 'pino';
 import { type OnWait, WaitingNotice } from '../process/waiting-notice.ts';
 import { makeSettings } from './connection-settings.ts';
+import type { InstallationGate } from './installation-gate.ts';
 import { openLink } from './link.ts';
 import { type NatsNames, natsNames } from './names.ts';
 import { codeOf, describeNatsError } from './nats-errors.ts';
@@ -20,6 +21,8 @@ export interface NatsLink {
   /** For this folder only. */
   readonly connection: NatsConnection;
   readonly names: NatsNames;
+  /** Whose messages ours are, and whose are let through. */
+  readonly installation: InstallationGate;
   /** For what this folder has to say: what it waits for, what NATS denies. */
   readonly log: Logger;
   /** Ends the waiting at the start. */

@@ -2,6 +2,7 @@ import * as z from 'zod';
 import { decodeOrNull } from '../message/decode-message.ts';
 import type { NatsLink } from './connection.ts';
 import { deliver } from './deliver.ts';
+import { installationField } from './installation-gate.ts';
 import { KvBucket, type KvEntry, type RemoveOutcome } from './kv-bucket.ts';
 import { KvWatch } from './kv-watch.ts';
 import type { BucketOptions } from './stream-settings.ts';
@@ -14,6 +15,8 @@ export interface Leader {
   readonly epoch: number;
   /** ISO time of the process's start. */
   readonly startedAt: string;
+  /** Whose leader it is; those of former versions do not say. */
+  readonly installation?: string;
 }
 
 export interface LeaderEntry extends Leader {
@@ -31,7 +34,12 @@ const KEY = 'leader';
 const WRITE_LIMIT_MS = 950;
 const BYTES_MAX = 4096;
 
-const schema = z.object({ id: z.string().min(1), epoch: z.int().min(0), startedAt: z.iso.datetime() });
+const schema = z.object({
+  id: z.string().min(1),
+  epoch: z.int().min(0),
+  startedAt: z.iso.datetime(),
+  installation: installationField,
+});
 
 /** The one key whose holder leads; it expires unless it is renewed (DESIGN §4). A lease is no fence: Postgres decides. */
 export class LeadershipBucket {
@@ -120,7 +128,7 @@ export class LeadershipBucket {
     how: { readonly expected: number; readonly mayReplace: (entry: KvEntry | null) => boolean },
   ): Promise<LeadershipOutcome> {
     const { id, epoch, startedAt } = value;
-    const bytes = new TextEncoder().encode(JSON.stringify({ id, epoch, startedAt }));
+    const bytes = new TextEncoder().encode(JSON.stringify({ id, epoch, startedAt, ...this.#link.installation.tag }));
     const outcome = await writeKey(this.#bucket, KEY, { bytes, ...how, limitMs: WRITE_LIMIT_MS });
     switch (outcome.kind) {
       case 'stored':

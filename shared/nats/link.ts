@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import type { OnWait } from '../process/waiting-notice.ts';
 import type { LinkStatus, NatsLink } from './connection.ts';
 import { deliver } from './deliver.ts';
+import { InstallationGate } from './installation-gate.ts';
 import type { NatsNames } from './names.ts';
 
 const DRAIN_LIMIT_MS = 2_000;
@@ -35,6 +36,7 @@ export function openLink(connection: NatsConnection, context: LinkContext): Nats
   return {
     connection,
     names,
+    installation: new InstallationGate(log, names.prefix),
     log,
     signal,
     onWait,

@@ -16,6 +16,8 @@ export interface LivenessEntry {
   /** Null: garbage; `reason` says why. */
   readonly value: Liveness | null;
   readonly reason?: string;
+  /** Of another installation: counted and reported already. @default false */
+  readonly isForeign?: boolean;
 }
 
 export type RenewOutcome =
@@ -32,7 +34,9 @@ export type LivenessChange =
   /** `revision`: of the deletion; null: heard of, where nothing could refuse it. Expiry is not told. */
   | { readonly kind: 'removed'; readonly id: string; readonly revision: number | null }
   /** A key or a value that is none of ours was stored. */
-  | { readonly kind: 'rejected'; readonly id: string; readonly reason: string };
+  | { readonly kind: 'rejected'; readonly id: string; readonly reason: string }
+  /** Another installation's, stored or not: counted and reported already. */
+  | { readonly kind: 'foreign'; readonly id: string };
 
 type MyRemoval = Exclude<RemoveOutcome, { readonly kind: 'changed' }>;
 
@@ -103,13 +107,13 @@ export class LivenessBucket {
     const entries = await this.#bucket.readAll();
     // The newest of each key: one that was put while they were read came twice.
     const newest = new Map(entries.map((entry) => [entry.key, entry]));
-    return [...newest.values()].filter(({ isDeleted }) => !isDeleted).map(decodeEntry);
+    return [...newest.values()].filter(({ isDeleted }) => !isDeleted).map((entry) => this.#admit(entry));
   }
 
   /** Answered by the stream's leader; null: there is none. @throws when nobody can say, as when the bucket is gone. */
   async read(id: string): Promise<LivenessEntry | null> {
     const entry = await this.#bucket.read(id);
-    return entry === null || entry.isDeleted ? null : decodeEntry(entry);
+    return entry === null || entry.isDeleted ? null : this.#admit(entry);
   }
 
   /**
@@ -138,7 +142,9 @@ export class LivenessBucket {
         else this.#link.log.warn({ reason: describeNatsError(error) }, 'renewals are not heard');
       },
     });
-    const watch = await KvWatch.start(this.#link, this.#bucket, { onEntry: (entry) => tell(describeStored(entry)) });
+    const watch = await KvWatch.start(this.#link, this.#bucket, {
+      onEntry: (entry) => tell(this.#describeStored(entry)),
+    });
     return async () => {
       heard.unsubscribe();
       watch.stop();
@@ -149,7 +155,9 @@ export class LivenessBucket {
     if (!isDeletion(headers, data)) {
       const decoded = decodeLiveness(key, data);
       // What is garbage is told of when it was stored.
-      if (decoded.ok) tell({ kind: 'heard', value: decoded.value });
+      if (!decoded.ok) return;
+      const isOurs = this.#link.installation.admits('liveness', decoded.value);
+      tell(isOurs ? { kind: 'heard', value: decoded.value } : { kind: 'foreign', id: key });
       return;
     }
     if ((headers?.get(EXPECTED_HEADER) ?? '') === '') {
@@ -171,7 +179,7 @@ export class LivenessBucket {
     // Before the outcome: a write that seems to fail may be stored, and is then mine to remove.
     this.#mine = { id, startedAt, revision: expected };
     const outcome = await writeKey(this.#bucket, id, {
-      bytes: encodeLiveness(value),
+      bytes: encodeLiveness({ ...value, ...this.#link.installation.tag }),
       expected,
       limitMs: RENEW_LIMIT_MS,
       mayReplace: (entry) => {
@@ -204,6 +212,22 @@ export class LivenessBucket {
     return { kind: 'failed', reason: `key ${mine.id} changed ${DELETE_ATTEMPTS} times meanwhile` };
   }
 
+  /** Another installation's value is none for those who plan with it. */
+  #admit(entry: KvEntry): LivenessEntry {
+    const decoded = decodeEntry(entry);
+    const { id, revision, value } = decoded;
+    if (value === null || this.#link.installation.admits('liveness', value)) return decoded;
+    return { id, revision, value: null, isForeign: true, reason: 'it is of another installation' };
+  }
+
+  #describeStored(entry: KvEntry): LivenessChange {
+    const { key, revision } = entry;
+    if (entry.isDeleted) return { kind: 'removed', id: key, revision };
+    const { value, reason = '', isForeign } = this.#admit(entry);
+    if (isForeign === true) return { kind: 'foreign', id: key };
+    return value === null ? { kind: 'rejected', id: key, reason } : { kind: 'stored', value, revision };
+  }
+
   #inTurn<Outcome>(write: () => Promise<Outcome>): Promise<Outcome> {
     const outcome = this.#turn.then(write);
     this.#turn = outcome.catch(() => {});
@@ -222,11 +246,4 @@ function decodeEntry({ key, revision, bytes }: KvEntry): LivenessEntry {
   return decoded.ok
     ? { id: key, revision, value: decoded.value }
     : { id: key, revision, value: null, reason: decoded.reason };
-}
-
-function describeStored(entry: KvEntry): LivenessChange {
-  const { key, revision } = entry;
-  if (entry.isDeleted) return { kind: 'removed', id: key, revision };
-  const { value, reason = '' } = decodeEntry(entry);
-  return value === null ? { kind: 'rejected', id: key, reason } : { kind: 'stored', value, revision };
 }

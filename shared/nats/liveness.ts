@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { decodeMessage, type Message } from '../message/decode-message.ts';
 import { describeBadWorkerId } from '../ring/worker-id.ts';
+import { installationField } from './installation-gate.ts';
 
 /** What a worker says of itself: the value of its liveness key, and the reply to its probe (DESIGN §4). */
 export interface Liveness {
@@ -16,9 +17,11 @@ export interface Liveness {
   readonly state: 'active' | 'drained' | 'leaving';
   /** Rows that get no ticks; workers of an earlier version do not say. */
   readonly blocked?: number;
+  /** Whose worker it is; workers of former versions do not say. */
+  readonly installation?: string;
 }
 
-/** The value is about 150 bytes; a longer one is not ours. */
+/** The value is about 250 bytes; a longer one is not ours. */
 const BYTES_MAX = 4096;
 
 const count = z.int().min(0);
@@ -31,11 +34,12 @@ const schema = z.object({
   rows: count,
   state: z.enum(['active', 'drained', 'leaving']),
   blocked: z.exactOptional(count),
+  installation: installationField,
 });
 
 export function encodeLiveness(value: Liveness): Uint8Array {
-  const { id, startedAt, ring, tick, rows, state, blocked } = value;
-  return new TextEncoder().encode(JSON.stringify({ id, startedAt, ring, tick, rows, state, blocked }));
+  const { id, startedAt, ring, tick, rows, state, blocked, installation } = value;
+  return new TextEncoder().encode(JSON.stringify({ id, startedAt, ring, tick, rows, state, blocked, installation }));
 }
 
 /**

@@ -3,6 +3,7 @@ import { decodeMessage, type Message } from '../message/decode-message.ts';
 import { describeBadWorkerId } from '../ring/worker-id.ts';
 import type { NatsLink } from './connection.ts';
 import { deliver } from './deliver.ts';
+import { installationField } from './installation-gate.ts';
 import { describeNatsError } from './nats-errors.ts';
 
 /** What a worker tells, once, of the slots that a snapshot gave it. Durations are by its own monotonic clock. */
@@ -20,9 +21,11 @@ export interface RingApplied {
   readonly rows: number;
   /** Ticks missed, as far as that is certain: before the first tick, and others that this worker has not reported yet. */
   readonly missed: number;
+  /** Whose worker it is; workers of former versions do not say. */
+  readonly installation?: string;
 }
 
-/** The message is about 150 bytes; a longer one is not ours. */
+/** The message is about 250 bytes; a longer one is not ours. */
 const BYTES_MAX = 4096;
 /** A claim that took longer tells of a broken clock. */
 const LONGEST_MS = 86_400_000;
@@ -40,6 +43,7 @@ const schema = z
     slots: count,
     rows: count,
     missed: count,
+    installation: installationField,
   })
   .refine(({ claimedMs, firstTickMs }) => firstTickMs === null || firstTickMs >= claimedMs, {
     error: 'expected the first tick after the claim',
@@ -49,7 +53,7 @@ const schema = z
 export function publishApplied(link: NatsLink, applied: RingApplied): void {
   // The client would keep it, and send it when it is old news.
   if (!link.isConnected()) return;
-  link.connection.publish(link.names.appliedSubject, encodeApplied(applied));
+  link.connection.publish(link.names.appliedSubject, encodeApplied({ ...applied, ...link.installation.tag }));
 }
 
 /** Tells of each such message, and of garbage with the reason. Returns what ends it. */
@@ -57,7 +61,11 @@ export function subscribeApplied(link: NatsLink, listener: (received: Message<Ri
   const { connection, log, names } = link;
   const subscription = connection.subscribe(names.appliedSubject, {
     callback: (error, message) => {
-      if (error === null) return deliver(listener, decodeApplied(message.data));
+      if (error === null) {
+        const received = decodeApplied(message.data);
+        if (received.ok && !link.installation.admits('applied', received.value)) return;
+        return deliver(listener, received);
+      }
       log.warn({ subject: names.appliedSubject, reason: describeNatsError(error) }, 'takeovers are not heard');
     },
   });
@@ -65,9 +73,9 @@ export function subscribeApplied(link: NatsLink, listener: (received: Message<Ri
 }
 
 export function encodeApplied(applied: RingApplied): Uint8Array {
-  const { worker, epoch, version, claimedMs, firstTickMs, slots, rows, missed } = applied;
+  const { worker, epoch, version, claimedMs, firstTickMs, slots, rows, missed, installation } = applied;
   return new TextEncoder().encode(
-    JSON.stringify({ worker, epoch, version, claimedMs, firstTickMs, slots, rows, missed }),
+    JSON.stringify({ worker, epoch, version, claimedMs, firstTickMs, slots, rows, missed, installation }),
   );
 }
 

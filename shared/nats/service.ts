@@ -39,7 +39,7 @@ export async function serveProbe(link: NatsLink, probed: ProbedService): Promise
 }
 
 /** The server knows of it when this resolves: a probe sent by anybody afterwards is answered. */
-async function addService({ connection, names, log }: NatsLink, probed: ProbedService): Promise<Service> {
+async function addService({ connection, names, log, installation }: NatsLink, probed: ProbedService): Promise<Service> {
   const { role, id, version, answer, commands = [], onRefused } = probed;
   const name = role === 'worker' ? names.workerService : names.coordinatorService;
   const subject = role === 'worker' ? names.workerProbe(id) : names.coordinatorProbe(id);
@@ -60,7 +60,7 @@ async function addService({ connection, names, log }: NatsLink, probed: ProbedSe
       subject: endpoint.subject,
       handler: (_error, message) => {
         endpoint.act();
-        message.respond(new TextEncoder().encode(JSON.stringify(answer())));
+        message.respond(new TextEncoder().encode(JSON.stringify({ ...answer(), ...installation.tag })));
       },
     });
   }

@@ -10,7 +10,14 @@ export interface StoredSnapshot {
   /** Null: garbage; `reason` says why. */
   readonly snapshot: Snapshot | null;
   readonly reason?: string;
+  /** Of another installation: counted and reported already. @default false */
+  readonly isForeign?: boolean;
 }
+
+/** `isForeign`: of another installation, counted and reported already. @default false */
+type Heard = Decoded & { readonly isForeign?: boolean };
+
+const FOREIGN: Heard = { ok: false, reason: 'it is of another installation', isForeign: true };
 
 /** The coordinator's decisions: heard at once by a plain subscription, kept by a stream (DESIGN §4, §7). */
 export class SnapshotStream {
@@ -41,13 +48,16 @@ export class SnapshotStream {
    * may have heard it in every case. Never rejects; over within two seconds.
    */
   publish(snapshot: Snapshot, expectedSequence: number): Promise<PublishOutcome> {
-    return this.#stream.publish(encodeSnapshot(snapshot), { expectedSequence });
+    return this.#stream.publish(encodeSnapshot({ ...snapshot, ...this.#link.installation.tag }), { expectedSequence });
   }
 
   /** `slots`: the table's, null where not known. Null: there is none. @throws when nobody can say. */
   async newest(slots: number | null): Promise<StoredSnapshot | null> {
     const message = await this.#stream.newest();
-    return message === null ? null : decodeStored(message, slots);
+    if (message === null) return null;
+    const stored = decodeStored(message, slots);
+    if (stored.snapshot === null || this.#link.installation.admits('snapshot', stored.snapshot)) return stored;
+    return { sequence: stored.sequence, snapshot: null, isForeign: true };
   }
 
   /** The last `limit` ones, oldest first. @throws when nobody can say. */
@@ -60,11 +70,15 @@ export class SnapshotStream {
    * Tells of each snapshot as it is published, also of one that the stream refused: order them by (epoch, version). What
    * was published while disconnected is not told. Returns what ends it.
    */
-  subscribe(slots: number | null, listener: (received: Decoded) => void): () => void {
-    const { connection, log, names } = this.#link;
+  subscribe(slots: number | null, listener: (received: Heard) => void): () => void {
+    const { connection, log, names, installation } = this.#link;
     const subscription = connection.subscribe(names.snapshotSubject, {
       callback: (error, message) => {
-        if (error === null) return deliver(listener, decodeSnapshot(message.data, { slots }));
+        if (error === null) {
+          const received = decodeSnapshot(message.data, { slots });
+          const isForeign = received.ok && !installation.admits('snapshot', received.snapshot);
+          return deliver(listener, isForeign ? FOREIGN : received);
+        }
         log.warn({ subject: names.snapshotSubject, reason: describeNatsError(error) }, 'snapshots are not heard');
       },
     });

@@ -2,6 +2,7 @@ import { type AdoptionRecord, hasNamespace, hasRelation, readRecord, requireSame
 import { type AdoptionContext, lockAdoption, withAdoptionSession } from './adoption-session.ts';
 import type { PostgresLink } from './connection.ts';
 import { stateOf } from './failure.ts';
+import { type InstallationRequest, settleInstallation } from './installation.ts';
 import { isNothingToDo, migrate, type Plan, planMigrations } from './migrate.ts';
 import { readRecorded, requireKnown, requireWorkable } from './migration-record.ts';
 import { isOfStorage, MIGRATIONS, type Migration, type MigrationContext } from './migrations.ts';
@@ -30,8 +31,7 @@ export interface Adoption {
   readonly slots: number;
 }
 
-export interface AdoptionRequest extends AdoptionContext {
-  readonly names: TableNames;
+export interface AdoptionRequest extends AdoptionContext, InstallationRequest {
   /** Counts at the first adoption only: what was recorded then wins. */
   readonly slots: number;
   /** The storage settings of a table that exists stay as they are. Counts when it is adopted. @default false */
@@ -69,6 +69,7 @@ export function adoptTable(link: PostgresLink, request: AdoptionRequest): Promis
     const ask: Ask = (statement) => session.query(statement);
     await requirePrivileges(ask, coordinatorPrivileges(request.names));
     await requireWritableChanges(ask);
+    await settleInstallation(ask, request);
     const owner = await readSchemaOwner(ask);
     if (owner !== null) warnOfForeignSchema(owner, request.log);
     for (const { fields, message } of prepared.warnings) request.log.warn(fields, message);

@@ -114,6 +114,7 @@ export const MIGRATIONS: readonly Migration[] = [
   },
   INCARNATIONS,
   { number: 9, name: 'careful ticks', isTransactional: true, isOfTable: false, run: makeCarefulTick },
+  { number: 10, name: 'installation', isTransactional: true, isOfTable: false, run: addInstallation },
 ];
 
 export function isOfStorage({ number }: Migration): boolean {
@@ -225,6 +226,14 @@ async function setIdentity({ session }: MigrationContext): Promise<void> {
 /** Workers that come before it tick as far as they can without. Edited or dropped, it is mended as the triggers' functions are. */
 async function makeCarefulTick({ session, names, slots }: MigrationContext): Promise<void> {
   for (const text of functionStatements(carefulFunction(names, slots))) await session.query({ text });
+}
+
+/** What they hold is settled at each adoption, see installation.ts. */
+async function addInstallation({ session }: MigrationContext): Promise<void> {
+  await session.query({
+    text: `ALTER TABLE scaler.adoption ADD COLUMN IF NOT EXISTS installation text,
+      ADD COLUMN IF NOT EXISTS former_installation text, ADD COLUMN IF NOT EXISTS nats_prefix text`,
+  });
 }
 
 async function hasIdentity({ session }: MigrationContext): Promise<boolean> {

@@ -25,7 +25,8 @@ export type TableErrorCode =
   | 'others-depend'
   | 'missing-privilege'
   | 'adopted-otherwise'
-  | 'newer-schema';
+  | 'newer-schema'
+  | 'other-prefix';
 
 /** The table, or what we may do with it, is not as needed. Waiting does not help: somebody must change what the message says. */
 export class TableError extends Error {

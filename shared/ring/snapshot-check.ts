@@ -11,6 +11,8 @@ import { describeBadWorkerId } from './worker-id.ts';
 
 /** Far above any sensible table, far below what would exhaust memory. */
 const SLOTS_MAX = 2 ** 20;
+/** As in shared/nats/installation-gate.ts. */
+const INSTALLATION_MAX = 1_024;
 const TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z$/;
 const CAUSES: ReadonlySet<unknown> = new Set<CauseKind>([
   'bootstrap',
@@ -53,13 +55,16 @@ export function checkSnapshot(message: unknown, slots: number | null): Decoded {
 
 function readSnapshot(message: unknown): Snapshot {
   const fields = readFields(message, 'message', 'a ring snapshot');
-  const { at, moved, slots } = fields;
+  const { at, moved, slots, installation } = fields;
   if (typeof at !== 'string' || !TIME.test(at) || Number.isNaN(Date.parse(at))) {
     throw misfit('at', 'a time in ISO 8601, UTC', at);
   }
   if (!isCount(slots) || slots < 1 || slots > SLOTS_MAX)
     throw misfit('slots', `a number from 1 to ${SLOTS_MAX}`, slots);
   if ((slots & (slots - 1)) !== 0) throw misfit('slots', 'a power of two', slots);
+  if (installation !== undefined && (typeof installation !== 'string' || installation.length > INSTALLATION_MAX)) {
+    throw misfit('installation', `a string of at most ${INSTALLATION_MAX} characters`, installation);
+  }
   const movement = readFields(moved, 'moved', '{slots, rows, minimumRows}');
   return {
     version: readCount(fields.version, 'version'),
@@ -74,6 +79,7 @@ function readSnapshot(message: unknown): Snapshot {
       minimumRows: readCount(movement.minimumRows, 'moved.minimumRows'),
     },
     workers: readList(fields.workers, 'workers').map(readShare),
+    ...(installation !== undefined && { installation }),
   };
 }
 

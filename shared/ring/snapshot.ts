@@ -49,6 +49,8 @@ export interface Snapshot extends Order {
   readonly rows: number;
   readonly moved: Movement;
   readonly workers: readonly WorkerShare[];
+  /** Whose ring it is; leaders of former versions do not say. Nothing is decided by it here. */
+  readonly installation?: string;
 }
 
 export type Decoded =
@@ -102,6 +104,7 @@ export function encodeSnapshot(s: Snapshot): Uint8Array {
     version: s.version,
     epoch: s.epoch,
     at: s.at,
+    ...(s.installation !== undefined && { installation: s.installation }),
     cause: inOrder(s.cause),
     slots: s.slots,
     rows: s.rows,

@@ -105,7 +105,8 @@ test('a worker says that there is no ring yet, and is ready once a leader publis
     const isStarted = ({ reason = '' }: Readiness) => reason !== '' && !reason.startsWith('starting');
     const isWithoutRing = (answer: Readiness) => isStarted(answer) && !/^no round/.test(answer.reason ?? '');
     const found = await untilReadiness('the worker', worker, isWithoutRing);
-    assert.deepEqual([found.status, found.reason], [503, 'no ring snapshot yet; waiting for a leader']);
+    const reason = `no ring snapshot yet; waiting for a leader under NATS prefix "${system.prefix}"`;
+    assert.deepEqual([found.status, found.reason], [503, reason]);
     const leader = system.coordinator('coordinator-1');
     await untilAllReady({ leader, worker });
   } finally {

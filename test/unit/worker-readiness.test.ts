@@ -15,6 +15,7 @@ const RUNNING: WorkerFacts = {
   isLeaving: false,
   isRegistered: true,
   hasRing: true,
+  natsPrefix: '',
   rows: 10,
   claiming: null,
   nowMs: 0,
@@ -112,6 +113,8 @@ describe('a worker', () => {
     const worker = new WatchedWorker();
     const ring = { hasRing: false, isRegistered: false };
     assert.equal(worker.reason(1_100, ring), 'no ring snapshot yet; waiting for a leader');
+    const blue = { ...ring, natsPrefix: 'blue' };
+    assert.equal(worker.reason(1_100, blue), 'no ring snapshot yet; waiting for a leader under NATS prefix "blue"');
     assert.equal(worker.reason(1_100, { isRegistered: false }), 'not registered yet');
     worker.step({ kind: 'renewal-failed', reason: 'insufficient resources (10023)' }, 1_100);
     assert.equal(

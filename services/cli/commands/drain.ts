@@ -83,6 +83,8 @@ async function askWorker(link: NatsLink, { worker, isDrained }: DrainRequest): P
       throw new CommandError(
         `nobody answers at ${subject}: ${worker} has just ended, is of an older version, or may not subscribe to it`,
       );
+    case 'foreign':
+      throw new CommandError(`${worker} answers for another installation: ${outcome.installation}`);
     case 'timeout':
       throw new CommandError(`${worker} does not answer; whether it was asked is unknown, asking again is harmless`);
   }
