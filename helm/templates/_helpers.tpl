@@ -113,6 +113,10 @@ postgres://{{ include "notifi.name" . }}-postgres:5432
 - name: NATS_REPLICAS
   value: {{ . | quote }}
 {{- end }}
+{{- with $root.Values.config.natsStorageMib }}
+- name: NATS_STORAGE_MIB
+  value: {{ . | int64 | quote }}
+{{- end }}
 - name: DATABASE_URL
   value: {{ include "notifi.databaseUrl" $root | quote }}
 {{- if $root.Values.postgres.enabled }}

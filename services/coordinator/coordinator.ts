@@ -16,7 +16,7 @@ import { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
 import { wantedStreams } from '../../shared/nats/stream-settings.ts';
 import { refuseForeignStreams } from '../../shared/nats/stream-setup.ts';
 import { TableStream } from '../../shared/nats/table-stream.ts';
-import { replicasOf, toNatsConnection } from '../../shared/options/nats.ts';
+import { toNatsConnection, toStreamOptions } from '../../shared/options/nats.ts';
 import { toNatsSystemConnection } from '../../shared/options/nats-system.ts';
 import { toPostgresConnection } from '../../shared/options/postgres.ts';
 import { type Adoption, adoptTable } from '../../shared/postgres/adoption.ts';
@@ -217,17 +217,17 @@ type Outside = Omit<CoordinatorOutside, 'report' | 'stop'>;
 type Streams = Pick<Outside, 'leadership' | 'liveness' | 'snapshots' | 'sizes' | 'recoveries'>;
 
 async function openStreams(options: CoordinatorOptions, link: NatsLink, installation: Installation): Promise<Streams> {
-  const replicas = replicasOf(options);
-  const ttl = { ttlMs: options.leaseTtlMs, ...replicas };
+  const settings = toStreamOptions(options);
+  const ttl = { ttlMs: options.leaseTtlMs, ...settings };
   await refuseForeignStreams(link, wantedStreams(link.names, ttl));
   const former = { identity: installation.formerIdentity, settledMs: INSTALLATION_SETTLED_MS };
   await refuseForeignInstallation(link, { ttlMs: options.leaseTtlMs, former, readsLeader: true });
   return {
     leadership: await LeadershipBucket.open(link, ttl),
     liveness: await LivenessBucket.open(link, ttl),
-    snapshots: await SnapshotStream.open(link, replicas),
-    sizes: await TableStream.open(link, replicas),
-    recoveries: await RecoveryStream.open(link, replicas),
+    snapshots: await SnapshotStream.open(link, settings),
+    sizes: await TableStream.open(link, settings),
+    recoveries: await RecoveryStream.open(link, settings),
   };
 }
 

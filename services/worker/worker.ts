@@ -14,7 +14,7 @@ import { type ServedCommand, serveProbe } from '../../shared/nats/service.ts';
 import { SnapshotStream } from '../../shared/nats/snapshot-stream.ts';
 import { wantedBucket, wantedHistory } from '../../shared/nats/stream-settings.ts';
 import { refuseForeignStreams } from '../../shared/nats/stream-setup.ts';
-import { replicasOf, toNatsConnection } from '../../shared/options/nats.ts';
+import { toNatsConnection, toStreamOptions } from '../../shared/options/nats.ts';
 import { toPostgresConnection } from '../../shared/options/postgres.ts';
 import { type Adoption, readAdoption } from '../../shared/postgres/adoption.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
@@ -112,15 +112,15 @@ interface Seen {
 
 async function serveUntilEnd(options: WorkerOptions, around: Surroundings): Promise<EndOfService> {
   const { log, metrics, link, postgres, adoption, config } = around;
-  const replicas = replicasOf(options);
-  const ttl = { ttlMs: options.leaseTtlMs, ...replicas };
-  const wanted = [wantedBucket(link.names, 'liveness', ttl), wantedHistory(link.names, 'snapshots', replicas)];
+  const settings = toStreamOptions(options);
+  const ttl = { ttlMs: options.leaseTtlMs, ...settings };
+  const wanted = [wantedBucket(link.names, 'liveness', ttl), wantedHistory(link.names, 'snapshots', settings)];
   around.seen.startup.note('opening the buckets and streams of NATS');
   await refuseForeignStreams(link, wanted);
   const former = { identity: around.installation.formerIdentity, settledMs: INSTALLATION_SETTLED_MS };
   await refuseForeignInstallation(link, { ttlMs: options.leaseTtlMs, former, readsLeader: false });
   const liveness = await LivenessBucket.open(link, ttl);
-  const snapshots = await SnapshotStream.open(link, replicas);
+  const snapshots = await SnapshotStream.open(link, settings);
   const subject = link.names.snapshotSubject;
   const reject = (reason: string) => {
     metrics.rejectedSnapshots.inc();

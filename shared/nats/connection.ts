@@ -11,7 +11,7 @@ import type { InstallationGate } from './installation-gate.ts';
 import { openLink } from './link.ts';
 import { type NatsNames, natsNames } from './names.ts';
 import { codeOf, describeNatsError } from './nats-errors.ts';
-import { demandsClientCertificate, NatsRefusedError, refusedError } from './refusal.ts';
+import { demandsClientCertificate, isSilent, isTrustProblem, NatsRefusedError, refusedError } from './refusal.ts';
 import { formatServerAddress, parseServerAddress, type ServerAddress } from './server-address.ts';
 
 export type LinkStatus = 'disconnected' | 'reconnected';
@@ -55,6 +55,8 @@ export interface NatsOptions {
 }
 
 const RETRY_MS = 250;
+const TLS_FIRST_ADVICE =
+  ': it accepts connections and says nothing; if it does TLS first (handshake_first), give its address as tls://';
 
 /**
  * Connects, waiting for ever for servers that cannot be reached and saying so: at once, then every five seconds. Once
@@ -72,24 +74,37 @@ export async function connectNats(
   const servers = addresses.map(formatServerAddress).join(', ');
   const settings = await makeSettings(options, addresses);
   const notice = new WaitingNotice(log, onWait);
+  let doesTlsFirst = false;
   for (;;) {
     signal?.throwIfAborted();
     if (settings.tls) await refuseMissingCertificate(options, addresses);
     try {
-      const connection = await connectUnlessAborted(settings, signal);
+      const connection = await connectUnlessAborted(doesTlsFirst ? withTlsFirst(settings) : settings, signal);
       log.info({ server: connection.getServer(), version: connection.info?.version }, 'connected to NATS');
       const explain = (error: Error) => refusedError(servers, error) ?? error;
       return openLink(connection, { names, log, explain, signal, onWait });
     } catch (error) {
       signal?.throwIfAborted();
       const refusal = refusedError(servers, error);
-      if (refusal !== null) throw refusal;
+      // What fails with TLS first may do it second: a server that stood still looks the same as one that waits for TLS.
+      if (refusal !== null && (!doesTlsFirst || isTrustProblem(error))) throw refusal;
       if (codeOf(error) === ErrorCode.Timeout) await refuseMissingCertificate(options, addresses);
-      const reason = describeNatsError(error);
+      const areSilent = codeOf(error) === ErrorCode.Timeout && (await areAllSilent(addresses));
+      doesTlsFirst = areSilent && settings.tls != null && !doesTlsFirst;
+      const reason = describeNatsError(error) + (areSilent && settings.tls == null ? TLS_FIRST_ADVICE : '');
       notice.say({ servers, reason }, `waiting for NATS at ${servers} (${reason})`);
     }
     await wait(RETRY_MS, undefined, { signal });
   }
+}
+
+function withTlsFirst(settings: ConnectionOptions): ConnectionOptions {
+  return { ...settings, tls: { ...settings.tls, handshakeFirst: true } };
+}
+
+async function areAllSilent(addresses: readonly ServerAddress[]): Promise<boolean> {
+  const silent = await Promise.all(addresses.map(isSilent));
+  return silent.every((each) => each);
 }
 
 async function connectUnlessAborted(settings: ConnectionOptions, signal?: AbortSignal): Promise<NatsConnection> {

@@ -7,6 +7,7 @@
  * Each opening tells again all that the bucket holds. What expired or vanished meanwhile is not told.
  */
 import { setTimeout as wait } from 'node:timers/promises';
+import { adviseOnLimit } from './account-limits.ts';
 import type { NatsLink } from './connection.ts';
 import type { KvBucket, KvEntry } from './kv-bucket.ts';
 import { describeNatsError, isStreamMissing } from './nats-errors.ts';
@@ -65,7 +66,7 @@ export class KvWatch {
     let failures = 0;
     while (!this.#stopped.signal.aborted) {
       const openedMs = performance.now();
-      const reason = await this.#follow(onFirstOpen).catch(describeNatsError);
+      const reason = await this.#follow(onFirstOpen).catch(describeWithAdvice);
       if (this.#stopped.signal.aborted) break;
       failures = performance.now() - openedMs > BACKOFF_MAX_MS ? 0 : failures + 1;
       this.#logReopening(failures, reason);
@@ -138,6 +139,11 @@ export class KvWatch {
     const signal = AbortSignal.any([over.signal, this.#stopped.signal]);
     await wait(pauseMs, undefined, { signal }).catch(() => {});
   }
+}
+
+function describeWithAdvice(error: unknown): string {
+  const advice = adviseOnLimit(error);
+  return advice === null ? describeNatsError(error) : `${describeNatsError(error)}. ${advice}`;
 }
 
 /** What a watch has told of, held against what the bucket says of itself from time to time. */

@@ -95,6 +95,7 @@ export function codeOf(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : '';
 }
 
-function apiCode(error: unknown): number | undefined {
+/** JetStream's own code; undefined: the error is not JetStream's. */
+export function apiCode(error: unknown): number | undefined {
   return error instanceof NatsError ? error.api_error?.err_code : undefined;
 }

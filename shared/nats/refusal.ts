@@ -39,6 +39,11 @@ export function refusedError(servers: string, error: unknown): NatsRefusedError 
   return new NatsRefusedError(`NATS at ${servers} cannot be used: ${reason}. ${advice}`, { cause: error });
 }
 
+/** TLS works, but the two do not trust each other. */
+export function isTrustProblem(error: unknown): boolean {
+  return /CERT|SELF_SIGNED|VERIFY|ISSUER/.test(codeOf(error));
+}
+
 const PEEK_LIMIT_MS = 1_000;
 
 /**
@@ -46,12 +51,23 @@ const PEEK_LIMIT_MS = 1_000;
  * only silence. Its greeting, before TLS, tells.
  */
 export async function demandsClientCertificate(address: ServerAddress): Promise<boolean> {
+  return /"tls_verify":\s*true/.test((await readGreeting(address)) ?? '');
+}
+
+/** It accepts connections, but says nothing before the client does: as a server that does TLS first (`handshake_first`). */
+export async function isSilent(address: ServerAddress): Promise<boolean> {
+  return (await readGreeting(address)) === '';
+}
+
+/** Empty: none came in time. Null: it accepts no connection. */
+async function readGreeting(address: ServerAddress): Promise<string | null> {
   const socket = createConnection({ host: address.host, port: address.port });
+  const signal = AbortSignal.timeout(PEEK_LIMIT_MS);
   try {
-    const [greeting] = await once(socket, 'data', { signal: AbortSignal.timeout(PEEK_LIMIT_MS) });
-    return /"tls_verify":\s*true/.test(String(greeting));
+    const [greeting] = await once(socket, 'data', { signal });
+    return String(greeting);
   } catch {
-    return false;
+    return signal.aborted && !socket.connecting ? '' : null;
   } finally {
     socket.destroy();
   }

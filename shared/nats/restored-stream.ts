@@ -1,5 +1,6 @@
 /** One try at creating a stream of ours, or bringing an existing one to the settings wanted. Only our own is changed. */
 import type { StreamConfig, StreamInfo } from 'nats';
+import { adviseOnLimit, describeStorage, isSpaceRefused } from './account-limits.ts';
 import type { NatsLink } from './connection.ts';
 import type { JetStream } from './jetstream.ts';
 import {
@@ -65,7 +66,7 @@ export async function restoreStream(link: NatsLink, jetStream: JetStream, wanted
   } catch (error) {
     if (isSubjectOverlap(error)) throw await overlapError(link, jetStream, wanted);
     const mayPass = isTemporary(error) || isPermissionDenied(error) || isStreamMissing(error) || !isApiError(error);
-    throw mayPass ? error : unfitError(error, wanted, info !== null);
+    throw mayPass ? error : await unfitError(error, { jetStream, wanted, isExisting: info !== null });
   }
 }
 
@@ -96,10 +97,14 @@ async function correctStream(link: NatsLink, { jetStream, info, wanted, ownershi
   const target =
     ownership === 'later' ? optionsOf(config, wanted) : { ...wanted.settings, ...markOf(link, info, wanted) };
   const replicas = wanted.replicas === undefined ? {} : { num_replicas: wanted.replicas };
-  const differing = Object.entries({ ...target, ...replicas }).filter(([key, value]) => !isSame(config, key, value));
+  // Managed by hand, or chosen for another service: an unasked default does not change it.
+  const keepsSize = !wanted.isSizeChosen && config.max_bytes > 0;
+  const differing = Object.entries({ ...target, ...replicas }).filter(
+    ([key, value]) => !isSame(config, key, value) && !(keepsSize && key === 'max_bytes'),
+  );
   if (differing.length === 0) return info;
   try {
-    const changed = await jetStream.manager.streams.update(config.name, Object.fromEntries(differing));
+    const changed = await updateStream(link, { jetStream, config, wanted }, Object.fromEntries(differing));
     const changes = differing.flatMap(([key]) => {
       const [from, to] = [config, changed.config].map((each) => each[key as keyof StreamConfig]);
       return JSON.stringify(from) === JSON.stringify(to) ? [] : [[key, { from: from ?? null, to: to ?? null }]];
@@ -111,6 +116,27 @@ async function correctStream(link: NatsLink, { jetStream, info, wanted, ownershi
     // It is ours all the same: somebody with more rights brings it to these settings.
     if (isPermissionDenied(error)) return info;
     throw error;
+  }
+}
+
+/** Without a size where there is no room to reserve it: the stream worked without one, and an upgrade must not stop it. */
+async function updateStream(
+  link: NatsLink,
+  at: { readonly jetStream: JetStream; readonly config: StreamConfig; readonly wanted: WantedStream },
+  change: Partial<StreamConfig>,
+): Promise<StreamInfo> {
+  const { jetStream, config, wanted } = at;
+  const { manager } = jetStream;
+  try {
+    return await manager.streams.update(config.name, change);
+  } catch (error) {
+    const { max_bytes, ...others } = change;
+    if (max_bytes === undefined || wanted.isSizeChosen || !isSpaceRefused(error)) throw error;
+    const changed = await manager.streams.update(config.name, others);
+    const advice = `${await describeStorage(manager)}${adviseOnLimit(error) ?? ''}`;
+    const fields = { stream: config.name, maxBytes: max_bytes, reason: describeNatsError(error), advice };
+    link.log.warn(fields, 'no space reserved for the stream: a neighbour can fill the storage that it needs');
+    return changed;
   }
 }
 
@@ -166,8 +192,20 @@ function refuseUnusable({ config }: StreamInfo, { settings }: WantedStream, owne
   }
 }
 
-function unfitError(error: unknown, { settings }: WantedStream, isExisting: boolean): StreamUnfitError {
+async function unfitError(
+  error: unknown,
+  at: { readonly jetStream: JetStream; readonly wanted: WantedStream; readonly isExisting: boolean },
+): Promise<StreamUnfitError> {
+  const { jetStream, wanted, isExisting } = at;
+  const { settings } = wanted;
   const { name } = settings;
+  const advice = adviseOnLimit(error);
+  if (advice !== null) {
+    const size = `${nameStream(name)} cannot be ${isExisting ? 'changed' : 'created'}: ${describeNatsError(error)}`;
+    const asked = `it is to have ${settings.max_bytes} bytes on ${wanted.replicas ?? 1} servers`;
+    const storage = isSpaceRefused(error) ? await describeStorage(jetStream.manager) : '';
+    return new StreamUnfitError(`${size}; ${asked}. ${storage}${advice}`, { cause: error });
+  }
   const cure =
     isExisting && isImmutableSetting(error)
       ? ` Delete it (nats stream rm ${name}): it is created again, and nothing depends on what it holds.`

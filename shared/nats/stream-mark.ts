@@ -16,7 +16,8 @@ export interface StreamMark {
   readonly kind: string;
 }
 
-export const MARK_FORMAT = 1;
+/** 2: streams have a size. */
+export const MARK_FORMAT = 2;
 
 const METADATA_PREFIX = 'notifi-scaler.';
 const IN_DESCRIPTION = /\s*\[notifi-scaler((?: [a-z]+=[^\s\]]+)+)\]/;

@@ -1,6 +1,7 @@
 /** Opens streams and buckets, waiting for JetStream where it is not there yet. */
 import { setTimeout as wait } from 'node:timers/promises';
 import { WaitingNotice } from '../process/waiting-notice.ts';
+import { adviseOnLimit } from './account-limits.ts';
 import type { NatsLink } from './connection.ts';
 import { type JetStream, useJetStream } from './jetstream.ts';
 import { describeNatsError, isPermissionDenied, isStreamMissing, isTemporary } from './nats-errors.ts';
@@ -64,7 +65,9 @@ async function untilAnswered<Value>(
       if (isPermissionDenied(error)) return null;
       if (!isTemporary(error)) throw error;
       const reason = describeNatsError(error);
-      notice.say({ stream: name, reason }, `waiting for JetStream to open stream ${name} (${reason})`);
+      const advice = adviseOnLimit(error);
+      const remedy = advice === null ? '' : `. ${advice}`;
+      notice.say({ stream: name, reason }, `waiting for JetStream to open stream ${name} (${reason})${remedy}`);
     }
     await wait(retryMs, undefined, { signal: link.signal });
   }

@@ -2,6 +2,7 @@ import {
   type Contradiction,
   choice,
   hideCredentials,
+  integer,
   option,
   type Reading,
   readableFile,
@@ -66,11 +67,27 @@ export const streamOptions = {
     defaultText: '1 for new ones, existing ones keep what they have',
     choices: ['1', '3', '5'],
   }),
+  natsStorageMib: integer({
+    flag: 'nats-storage-mib',
+    variable: 'NATS_STORAGE_MIB',
+    describe: 'MiB of file storage that all streams and buckets reserve together, on each server that keeps them',
+    defaultText: '64 for new ones, existing ones keep what they have',
+    min: 8,
+    max: 65_536,
+    because: 'the largest snapshots must fit',
+  }),
 };
 
 /** What the streams and buckets are opened with. */
-export function replicasOf(values: { readonly natsReplicas: string | undefined }): { readonly replicas?: number } {
-  return values.natsReplicas === undefined ? {} : { replicas: Number(values.natsReplicas) };
+export function toStreamOptions(values: {
+  readonly natsReplicas: string | undefined;
+  readonly natsStorageMib: number | undefined;
+}): { readonly replicas?: number; readonly storageMib?: number } {
+  const { natsReplicas, natsStorageMib } = values;
+  return {
+    ...(natsReplicas !== undefined && { replicas: Number(natsReplicas) }),
+    ...(natsStorageMib !== undefined && { storageMib: natsStorageMib }),
+  };
 }
 
 export interface NatsValues {

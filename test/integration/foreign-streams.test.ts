@@ -172,7 +172,7 @@ describe('our own streams', { timeout: 120_000 }, () => {
     assert.deepEqual(await listNames(neighbour.manager), [...OURS].sort());
     for (const name of OURS) {
       const { description } = (await neighbour.manager.streams.info(name)).config;
-      assert.match(description ?? '', /^Notifi-Scaler: .*\[notifi-scaler format=1 kind=\w+\]$/, name);
+      assert.match(description ?? '', /^Notifi-Scaler: .*\[notifi-scaler format=2 kind=\w+\]$/, name);
     }
   });
 

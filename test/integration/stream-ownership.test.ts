@@ -119,7 +119,7 @@ describe('streams of a version without the mark', () => {
       const { config, ...held } = await takePicture(manager, link.names.snapshotStream);
       const { config: former, ...formerlyHeld } = before;
       assert.deepEqual(held, formerlyHeld);
-      assert.match(config.description ?? '', /^Notifi-Scaler: .*\[notifi-scaler format=1 kind=snapshots\]$/);
+      assert.match(config.description ?? '', /^Notifi-Scaler: .*\[notifi-scaler format=2 kind=snapshots\]$/);
       assert.deepEqual(
         { ...config, description: undefined, metadata: undefined },
         { ...former, description: undefined, metadata: undefined },
@@ -297,7 +297,7 @@ describe('streams with our mark', () => {
     await place.manager.streams.update(name, { description: 'our ring, ask Anna' });
     await SnapshotStream.open(place.link);
     const { description } = (await place.manager.streams.info(name)).config;
-    assert.equal(description, 'our ring, ask Anna [notifi-scaler format=1 kind=snapshots]');
+    assert.equal(description, 'our ring, ask Anna [notifi-scaler format=2 kind=snapshots]');
     assert.deepEqual(
       changesOf(place).map(({ keys }) => keys),
       [['description']],
@@ -309,7 +309,7 @@ describe('streams with our mark', () => {
     const { prefix, link, manager } = place;
     await openAll(link);
     const later = (kind: string) => ({
-      description: `Notifi-Scaler [notifi-scaler format=2 kind=${kind} installation=x]`,
+      description: `Notifi-Scaler [notifi-scaler format=3 kind=${kind} installation=x]`,
     });
     await manager.streams.update(`${prefix}_RING`, { ...later('snapshots'), max_msgs: 512, max_bytes: 9_000_000 });
     await manager.streams.update(`KV_${prefix}_workers`, { ...later('liveness'), max_bytes: 9_000_000 });
@@ -318,7 +318,7 @@ describe('streams with our mark', () => {
     assert.deepEqual(await takePicture(manager, `${prefix}_RING`), before);
     const { config } = await manager.streams.info(`KV_${prefix}_workers`);
     assert.deepEqual([config.max_age, config.max_bytes], [nanos(5_000), 9_000_000]);
-    assert.match(config.description ?? '', /format=2/);
+    assert.match(config.description ?? '', /format=3/);
     const told = place.lines.filter(({ msg }) => /of a later version opened/.test(msg)).map(({ stream }) => stream);
     assert.deepEqual(told, [`KV_${prefix}_workers`, `${prefix}_RING`]);
   });
