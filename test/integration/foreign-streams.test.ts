@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, describe, test } from 'node:test';
 import { connect, type JetStreamManager, type NatsConnection, type StreamConfig } from 'nats';
+import pg from 'pg';
 import { startNats, type TestNats } from '../support/nats-process.ts';
 import { eventually, type ServiceProcess } from '../support/service-process.ts';
 import { takePicture } from '../support/stream-picture.ts';
@@ -65,6 +66,14 @@ async function reasonOfEnd(process: ServiceProcess): Promise<string> {
   return String(last?.reason);
 }
 
+/** As docs/operations.md says. */
+async function forgetPrefix({ databaseUrl }: TestSystem): Promise<void> {
+  const client = new pg.Client({ connectionString: databaseUrl });
+  await client.connect();
+  await client.query("UPDATE scaler.adoption SET nats_prefix = ''");
+  await client.end();
+}
+
 describe("another application's names", { timeout: 120_000 }, () => {
   test('a foreign bucket "workers" stays as it is, and the coordinator exits with 1 and says what to do', async () => {
     const neighbour = await meetNeighbour();
@@ -123,12 +132,13 @@ describe("another application's names", { timeout: 120_000 }, () => {
       // Under a prefix, so that the table is adopted: workers wait for that first.
       const coordinator = neighbour.system.coordinator('c', ['--nats-prefix', 'blue']);
       await coordinator.waitFor('leading', ({ msg }) => msg === 'leading');
+      await coordinator.kill();
+      await forgetPrefix(neighbour.system);
       await neighbour.manager.streams.add({ name, subjects: ['orders.>'] });
       const before = await takePicture(neighbour.manager, name);
       const reason = await reasonOfEnd(neighbour.system.worker('w'));
       assert.match(reason, new RegExp(`stream ${name}.*--nats-prefix`));
       assert.deepEqual(await takePicture(neighbour.manager, name), before);
-      await coordinator.kill();
     });
   }
 

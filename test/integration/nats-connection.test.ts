@@ -198,8 +198,8 @@ describe('with TLS', () => {
   });
   after(() => rm(directory, { recursive: true, force: true }));
 
-  const withTls = (more = '') =>
-    startServer(`tls { cert_file: "${files.certFile}", key_file: "${files.keyFile}", ${more} }`);
+  const tlsConfig = (more: string) => `tls { cert_file: "${files.certFile}", key_file: "${files.keyFile}", ${more} }`;
+  const withTls = (more = '') => startServer(tlsConfig(more));
 
   test('The server is trusted by the authority given, and refused at once without it or under another name.', async () => {
     const { port } = await withTls();
@@ -207,6 +207,33 @@ describe('with TLS', () => {
     assert.match((await refusalOf({ servers: [`localhost:${port}`] })).message, /self-signed certificate\. Check/);
     const other = await refusalOf({ servers: [`127.0.0.1:${port}`], caFile: files.caFile });
     assert.match(other.message, /does not match certificate/);
+  });
+
+  /** Only once it runs: whether it answers is known by its greeting, which comes after TLS then. */
+  const withTlsFirst = async () => {
+    const server = await withTls();
+    await server.reload(tlsConfig('handshake_first: true'));
+    return server;
+  };
+
+  test('A server that does TLS first is recognised by its silence, and TLS that is not trusted is refused all the same.', async () => {
+    const { port } = await withTlsFirst();
+    await openTestLink({ url: `tls://localhost:${port}`, caFile: files.caFile });
+    assert.match(
+      (await refusalOf({ servers: [`tls://localhost:${port}`] })).message,
+      /self-signed certificate\. Check/,
+    );
+  });
+
+  test('Without TLS asked for, the notice names tls:// for a server that does TLS first.', async () => {
+    const { port } = await withTlsFirst();
+    const { log, lines } = recordLog();
+    const leave = new AbortController();
+    const options = { servers: [`localhost:${port}`], name: 'w', prefix: '' };
+    const outcome = assert.rejects(connectNats(options, { log, signal: leave.signal }), { name: 'AbortError' });
+    await until('the advice', () => lines.some(({ msg }) => /does TLS first .*tls:\/\//.test(msg)));
+    leave.abort();
+    await outcome;
   });
 
   test('A client certificate that the server demands is given, or its lack is refused.', async () => {

@@ -120,17 +120,16 @@ describe('streams of a version without the mark', () => {
       const { config: former, ...formerlyHeld } = before;
       assert.deepEqual(held, formerlyHeld);
       assert.match(config.description ?? '', /^Notifi-Scaler: .*\[notifi-scaler format=2 kind=snapshots\]$/);
-      assert.deepEqual(
-        { ...config, description: undefined, metadata: undefined },
-        { ...former, description: undefined, metadata: undefined },
-      );
+      const changed = { description: undefined, metadata: undefined, max_bytes: undefined, max_msg_size: undefined };
+      assert.deepEqual({ ...config, ...changed }, { ...former, ...changed });
+      assert.ok(config.max_bytes > 0 && config.max_msg_size > 0);
       const changes = changesOf(place);
       assert.equal(changes.length, 5);
       for (const { msg, keys } of changes) {
         assert.equal(msg, 'stream of an earlier version adopted');
         assert.deepEqual(
           keys.filter((key) => key !== 'metadata'),
-          ['description'],
+          ['description', 'max_bytes', 'max_msg_size'],
         );
       }
     });
@@ -326,7 +325,7 @@ describe('streams with our mark', () => {
   test('of a later version with other subjects are refused, naming the versions’ subjects', async () => {
     const { prefix, link, manager } = await visit();
     await openAll(link);
-    const description = 'Notifi-Scaler [notifi-scaler format=2 kind=snapshots]';
+    const description = 'Notifi-Scaler [notifi-scaler format=3 kind=snapshots]';
     await manager.streams.update(`${prefix}_RING`, { description, subjects: [`${prefix}.ring.v2`] });
     await assert.rejects(SnapshotStream.open(link), {
       code: 'stream-unfit',
