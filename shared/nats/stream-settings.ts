@@ -1,8 +1,9 @@
 /**
  * The streams and buckets of an installation, and their settings. Only settings that a 2.9 server knows are used.
  *
- * Each reserves its space: managed services demand that, and no neighbour can then take the space that the lease needs. A full
- * bucket would refuse renewals, so it gets room for many more workers than one NATS serves; a full history drops its oldest.
+ * Each reserves its space: managed services demand that, and where all streams of an account do it, no neighbour takes the space
+ * that the leases need. A full bucket would refuse renewals, so it gets room for many more workers than one NATS serves; a full
+ * history drops its oldest.
  */
 import { DiscardPolicy, nanos, RetentionPolicy, StorageType, type StreamConfig } from 'nats';
 import { type NatsNames, streamOfBucket, subjectOfKey } from './names.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { afterEach, describe, test } from 'node:test';
-import { headers } from 'nats';
+import { DiscardPolicy, type NatsError } from 'nats';
 import type { NatsLink } from '../../shared/nats/connection.ts';
 import { useJetStream } from '../../shared/nats/jetstream.ts';
 import { LivenessBucket } from '../../shared/nats/liveness-bucket.ts';
@@ -101,17 +101,21 @@ describe('an account that demands a size for every stream', { timeout: 120_000 }
 });
 
 describe('space that is reserved', { timeout: 120_000 }, () => {
-  test('keeps renewals going while a neighbour fills the account', async () => {
-    const nats = await startAccount('{ max_file: 12MB }');
+  test('keeps renewals going while a neighbour fills what is left of an account in which every stream has a size', async () => {
+    const nats = await startAccount('{ max_file: 12MB, max_bytes_required: true }');
     const link = await login(nats);
     await openAll(link, { storageMib: 8 });
     const neighbour = await link.connection.jetstreamManager();
-    await neighbour.streams.add({ name: 'OTHER', subjects: ['other'] });
+    const settings = { name: 'OTHER', subjects: ['other'], discard: DiscardPolicy.New };
+    await assert.rejects(neighbour.streams.add({ ...settings, max_bytes: 5 * MIB }), /insufficient storage/);
+    await neighbour.streams.add({ ...settings, max_bytes: 4 * MIB });
     const client = link.connection.jetstream();
-    const full = async () => {
-      for (;;) await client.publish('other', new Uint8Array(256 * 1_024), { headers: headers() });
+    const isFull = (error: NatsError) => /maximum bytes exceeded/.test(error.api_error?.description ?? '');
+    const fill = async (bytes: number) => {
+      for (;;) await client.publish('other', new Uint8Array(bytes));
     };
-    await assert.rejects(full(), /storage|resource|exceed/i);
+    // Small ones last: no room must be left for a worker's key either.
+    for (const bytes of [256 * 1_024, 4_096, 16]) await assert.rejects(fill(bytes), isFull);
     const bucket = await LivenessBucket.open(link, { ttlMs: TTL_MS });
     for (let time = 0; time < 3; time += 1) {
       assert.equal((await bucket.renew(makeLiveness('worker-1', { tick: time }))).kind, 'renewed');
