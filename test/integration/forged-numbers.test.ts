@@ -13,7 +13,7 @@ const NOTICED = /^forged epochs or versions in scaler\.slot.*docs\/operations\.m
 
 /** The statements of the handbook, in their order: to look, and to repair. */
 function readHandbook(): readonly string[] {
-  const page = readFileSync(HANDBOOK, 'utf8');
+  const page = readFileSync(HANDBOOK, 'utf8').split('\n## Forged snapshots\n')[1]!;
   return [...page.matchAll(/```sql\n([\s\S]*?)```/g)].map(([, text = '']) => text);
 }
 
