@@ -9,7 +9,9 @@ import type { ServiceProcess } from '../support/service-process.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
 import { TestSystem } from '../support/test-system.ts';
 
-const STORAGE_MB = 4;
+const STORAGE_MB = 16;
+/** What is reserved for our streams must fit into it. */
+const SMALL = ['--nats-storage-mib', '8'];
 const FILLER = 'FILLER';
 
 /** NATS' troubles, with a real one: what `/readyz` and the logs of leader, standby and workers say. */
@@ -25,14 +27,14 @@ describe('readiness and NATS', { timeout: 240_000 }, () => {
     proxy = await TcpProxy.before(nats.url);
     other = await connect({ servers: nats.url });
     system = await TestSystem.start({ natsUrl: proxy.through(nats.url) });
-    const leader = system.coordinator('coordinator-1', ['--slots', '256']);
+    const leader = system.coordinator('coordinator-1', ['--slots', '256', ...SMALL]);
     await leader.waitFor('it to lead', ({ msg }) => msg === 'leading');
     await insertRows(system);
     services = {
       leader,
-      standby: system.coordinator('coordinator-2'),
-      first: system.worker('worker-1'),
-      second: system.worker('worker-2'),
+      standby: system.coordinator('coordinator-2', SMALL),
+      first: system.worker('worker-1', SMALL),
+      second: system.worker('worker-2', SMALL),
     };
     await system.watching([services.first!, services.second!], 40);
   });
