@@ -1,5 +1,12 @@
 import type { Guard } from './guard.ts';
 
+/** It would mend what the guard is for, seconds later. */
+const WITHOUT_CENSUS = {
+  file: 'services/coordinator/row-census.ts',
+  from: 'isDoubtful: true',
+  to: 'isDoubtful: false',
+};
+
 /** Guards against what Postgres may do: lose commits, let statements fail, and have rows that nobody reported. */
 export const POSTGRES_GUARDS: readonly Guard[] = [
   {
@@ -13,6 +20,7 @@ export const POSTGRES_GUARDS: readonly Guard[] = [
         from: "  if (change.connection !== size.connection) return 'reconnected';\n",
         to: '',
       },
+      WITHOUT_CENSUS,
     ],
   },
   {
@@ -22,6 +30,7 @@ export const POSTGRES_GUARDS: readonly Guard[] = [
     fault: 'table truncated',
     edits: [
       { file: 'services/coordinator/table-size.ts', from: "  if (change.recount) return 'truncated';\n", to: '' },
+      WITHOUT_CENSUS,
     ],
   },
   {
@@ -35,7 +44,15 @@ export const POSTGRES_GUARDS: readonly Guard[] = [
         from: "return isPossible ? null : 'contradicted';",
         to: 'return null;',
       },
+      WITHOUT_CENSUS,
     ],
+  },
+  {
+    name: 'row-census',
+    rule: 'rows that no trigger reports are counted, because the workers see them',
+    harm: /counts \d+ rows, the table has/,
+    fault: 'rows change while triggers are off',
+    edits: [WITHOUT_CENSUS],
   },
   {
     name: 'epoch-forgotten',

@@ -67,6 +67,9 @@ function checkCount(world: World, leader: World['coordinators'][number]): void {
     const but = unreported === 0 ? '' : `, ${unreported} of them unreported`;
     throw new Violation(`${leader.id} counts ${counted?.[slot]} rows in slot ${slot}, which has ${rows}${but}`);
   }
+  // Where as many came as went unreported, nobody can see it.
+  const [told = 0, total] = [leader.state.term?.table.size.rows, weights.reduce((sum, rows) => sum + rows, 0)];
+  if (told !== total) throw new Violation(`${leader.id} counts ${told} rows, the table has ${total}`);
 }
 
 function rowsOf(newest: Snapshot, worker: string, weights: Float64Array): number {
