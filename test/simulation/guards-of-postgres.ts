@@ -57,7 +57,7 @@ export const POSTGRES_GUARDS: readonly Guard[] = [
   {
     name: 'epoch-forgotten',
     rule: 'a term ends when Postgres has forgotten its epoch',
-    harm: /was not ticked|is fenced to|has applied|watches other slots/,
+    harm: /was not ticked|is fenced to|has applied|watches other slots|needlessly/,
     fault: 'Postgres loses its newest commits',
     edits: [
       {
