@@ -1,13 +1,13 @@
+import { describeTrouble, type Unready } from '../../shared/machine/trouble.ts';
 import {
-  advanceWatch,
-  describeTrouble,
-  NO_TROUBLE,
-  noteAnswer,
-  noteRequest,
-  type Unready,
-  type Watch,
-  watchWakeAtMs,
-} from '../../shared/machine/trouble.ts';
+  type Answer,
+  advanceWatches,
+  answersFrom,
+  startWatches,
+  UNKNOWN_REASON,
+  type Watches,
+  watchesWakeAtMs,
+} from '../../shared/machine/watches.ts';
 import type { CoordinatorEffect, CoordinatorEvent, CoordinatorReport, Dependency } from './protocol.ts';
 import { describeDamage, isBeingMended, type TableCare } from './table-care.ts';
 
@@ -18,9 +18,7 @@ import { describeDamage, isBeingMended, type TableCare } from './table-care.ts';
 export interface Readiness {
   /** Of the first step; null: there was none yet. */
   readonly startedMs: number | null;
-  readonly postgres: Watch;
-  readonly nats: Watch;
-  readonly table: Watch;
+  readonly watches: Watches<Dependency>;
 }
 
 export interface CoordinatorFacts {
@@ -36,17 +34,11 @@ export interface ReadinessStep {
   readonly reports: readonly CoordinatorReport[];
 }
 
-export const NOT_READY_YET: Readiness = { startedMs: null, postgres: NO_TROUBLE, nats: NO_TROUBLE, table: NO_TROUBLE };
+export const NOT_READY_YET: Readiness = { startedMs: null, watches: startWatches(['Postgres', 'NATS', 'table']) };
 
-interface Answer {
-  readonly from: Dependency;
-  readonly what: string;
-  /** Null: it succeeded. */
-  readonly reason: string | null;
-}
-
-const NOTHING: readonly Answer[] = [];
-const UNKNOWN = 'failed for a reason unknown';
+const NOTHING: readonly Answer<Dependency>[] = [];
+const nats = answersFrom('NATS');
+const postgres = answersFrom('Postgres');
 
 /** Takes in one step of the coordinator: its event, the effects it led to, and the care of the table after it. */
 export function watchDependencies(
@@ -58,45 +50,30 @@ export function watchDependencies(
   },
   nowMs: number,
 ): ReadinessStep {
-  const watches = { Postgres: state.postgres, NATS: state.nats, table: state.table };
-  const reports: CoordinatorReport[] = [];
-  const take = (of: Dependency, { watch, report }: ReturnType<typeof advanceWatch>) => {
-    watches[of] = watch;
-    if (report !== null) reports.push({ ...report, server: of });
-  };
-  for (const { from, what, reason } of readAnswers(step.event, step.care)) {
-    take(from, noteAnswer(watches[from], { what, reason }, nowMs));
-  }
-  take('Postgres', advanceWatch(watches.Postgres, nowMs));
-  take('NATS', advanceWatch(watches.NATS, nowMs));
-  take('table', advanceWatch(watches.table, nowMs));
-  for (const effect of step.effects) {
-    const from = askedBy(effect);
-    if (from !== null) watches[from] = noteRequest(watches[from], effect.kind, nowMs);
-  }
-  const { Postgres: postgres, NATS: nats, table } = watches;
-  return { state: { startedMs: state.startedMs ?? nowMs, postgres, nats, table }, reports };
+  const answers = readAnswers(step.event, step.care);
+  const { watches, reports } = advanceWatches(state.watches, { answers, effects: step.effects, askedBy }, nowMs);
+  return { state: { startedMs: state.startedMs ?? nowMs, watches }, reports };
 }
 
-export function readinessWakeAtMs({ postgres, nats, table }: Readiness): readonly (number | null)[] {
-  return [watchWakeAtMs(postgres), watchWakeAtMs(nats), watchWakeAtMs(table)];
+export function readinessWakeAtMs({ watches }: Readiness): readonly (number | null)[] {
+  return watchesWakeAtMs(watches);
 }
 
 /** Why the coordinator is not ready; null: it is. */
 export function judgeCoordinator(readiness: Readiness, facts: CoordinatorFacts): Unready | null {
   const { nowMs, care } = facts;
-  const { startedMs, postgres, nats, table } = readiness;
+  const { startedMs, watches } = readiness;
   const sinceMs = startedMs ?? nowMs;
   if (facts.isLeaving) return { reason: 'leaving', sinceMs: nowMs };
-  const natsTrouble = describeTrouble(nats, nowMs);
+  const natsTrouble = describeTrouble(watches.NATS, nowMs);
   if (natsTrouble !== null) return { ...natsTrouble, reason: `NATS: ${natsTrouble.reason}` };
   // It names the remedy; what Postgres says of the same damage does not.
   const damage = describeDamage(care);
-  if (damage !== null) return { reason: damage, sinceMs: table.trouble?.sinceMs ?? nowMs };
-  const postgresTrouble = describeTrouble(postgres, nowMs);
+  if (damage !== null) return { reason: damage, sinceMs: watches.table.trouble?.sinceMs ?? nowMs };
+  const postgresTrouble = describeTrouble(watches.Postgres, nowMs);
   if (postgresTrouble !== null) return { ...postgresTrouble, reason: `Postgres: ${postgresTrouble.reason}` };
-  if (!nats.hasAnswered) return { reason: 'the leader key has not been read yet', sinceMs };
-  if (!postgres.hasAnswered) return { reason: 'Postgres has not answered yet', sinceMs };
+  if (!watches.NATS.hasAnswered) return { reason: 'the leader key has not been read yet', sinceMs };
+  if (!watches.Postgres.hasAnswered) return { reason: 'Postgres has not answered yet', sinceMs };
   if (facts.isTakingOffice) return { reason: 'taking office: reading ring, fence and table', sinceMs };
   return null;
 }
@@ -120,7 +97,7 @@ function askedBy(effect: CoordinatorEffect): 'Postgres' | 'NATS' | null {
   }
 }
 
-function readAnswers(event: CoordinatorEvent, care: TableCare): readonly Answer[] {
+function readAnswers(event: CoordinatorEvent, care: TableCare): readonly Answer<Dependency>[] {
   switch (event.kind) {
     case 'leader-observed':
       // Whoever wrote it: NATS stores the key.
@@ -128,15 +105,15 @@ function readAnswers(event: CoordinatorEvent, care: TableCare): readonly Answer[
     case 'leader-read':
       return [nats('read-leader', null)];
     case 'leader-read-failed':
-      return [nats('read-leader', event.reason ?? UNKNOWN)];
+      return [nats('read-leader', event.reason ?? UNKNOWN_REASON)];
     case 'leader-written':
-      return [nats('write-leader', event.outcome.kind === 'failed' ? (event.outcome.reason ?? UNKNOWN) : null)];
+      return [nats('write-leader', event.outcome.kind === 'failed' ? (event.outcome.reason ?? UNKNOWN_REASON) : null)];
     case 'members-read':
-      return [nats('read-members', event.entries === null ? (event.reason ?? UNKNOWN) : null)];
+      return [nats('read-members', event.entries === null ? (event.reason ?? UNKNOWN_REASON) : null)];
     case 'key-read':
-      return [nats('read-key', event.outcome === 'failed' ? (event.reason ?? UNKNOWN) : null)];
+      return [nats('read-key', event.outcome === 'failed' ? (event.reason ?? UNKNOWN_REASON) : null)];
     case 'key-deleted':
-      return [nats('delete-key', event.outcome === 'failed' ? (event.reason ?? UNKNOWN) : null)];
+      return [nats('delete-key', event.outcome === 'failed' ? (event.reason ?? UNKNOWN_REASON) : null)];
     case 'snapshot-published':
     case 'snapshot-refused':
       return [nats('publish-snapshot', null)];
@@ -144,21 +121,21 @@ function readAnswers(event: CoordinatorEvent, care: TableCare): readonly Answer[
       return [nats('publish-snapshot', event.reason)];
     case 'newest-read':
       return [
-        nats('read-newest', event.newest === null ? (event.reasons?.newest ?? UNKNOWN) : null),
-        postgres('read-epoch', event.lastEpoch === null ? (event.reasons?.lastEpoch ?? UNKNOWN) : null),
+        nats('read-newest', event.newest === null ? (event.reasons?.newest ?? UNKNOWN_REASON) : null),
+        postgres('read-epoch', event.lastEpoch === null ? (event.reasons?.lastEpoch ?? UNKNOWN_REASON) : null),
       ];
     case 'office-ready':
       return [nats('take-office', null), postgres('take-office', null)];
     case 'office-failed':
       return [{ from: event.from ?? 'Postgres', what: 'take-office', reason: event.reason }];
     case 'progress-read':
-      return [postgres('read-progress', event.progress === null ? (event.reason ?? UNKNOWN) : null)];
+      return [postgres('read-progress', event.progress === null ? (event.reason ?? UNKNOWN_REASON) : null)];
     case 'table-counted':
-      return [postgres('count-table', event.table === null ? (event.reason ?? UNKNOWN) : null)];
+      return [postgres('count-table', event.table === null ? (event.reason ?? UNKNOWN_REASON) : null)];
     case 'table-changed':
-      return [postgres('read-changes', event.change === null ? (event.reason ?? UNKNOWN) : null)];
+      return [postgres('read-changes', event.change === null ? (event.reason ?? UNKNOWN_REASON) : null)];
     case 'table-checked':
-      if (event.verdict === null) return [postgres('check-table', event.reason ?? UNKNOWN)];
+      if (event.verdict === null) return [postgres('check-table', event.reason ?? UNKNOWN_REASON)];
       return [postgres('check-table', null), ...judgeTable(care)];
     case 'table-mended':
       if (event.outcome.kind === 'failed') return [postgres('mend-table', event.outcome.reason)];
@@ -173,14 +150,6 @@ function readAnswers(event: CoordinatorEvent, care: TableCare): readonly Answer[
 }
 
 /** While it is being mended nobody need read of it: the outcome is reported. */
-function judgeTable(care: TableCare): readonly Answer[] {
+function judgeTable(care: TableCare): readonly Answer<Dependency>[] {
   return isBeingMended(care) ? NOTHING : [{ from: 'table', what: 'table', reason: describeDamage(care) }];
-}
-
-function nats(what: string, reason: string | null): Answer {
-  return { from: 'NATS', what, reason };
-}
-
-function postgres(what: string, reason: string | null): Answer {
-  return { from: 'Postgres', what, reason };
 }

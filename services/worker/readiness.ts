@@ -1,16 +1,14 @@
 import { assertNever } from '../../shared/machine/machine.ts';
+import { describeTrouble, failureOf, formatSeconds, type Unready } from '../../shared/machine/trouble.ts';
 import {
-  advanceWatch,
-  describeTrouble,
-  failureOf,
-  formatSeconds,
-  NO_TROUBLE,
-  noteAnswer,
-  noteRequest,
-  type Unready,
-  type Watch,
-  watchWakeAtMs,
-} from '../../shared/machine/trouble.ts';
+  type Answer,
+  advanceWatches,
+  answersFrom,
+  startWatches,
+  UNKNOWN_REASON,
+  type Watches,
+  watchesWakeAtMs,
+} from '../../shared/machine/watches.ts';
 import type { Server, WorkerEffect, WorkerEvent, WorkerReport } from './protocol.ts';
 
 /**
@@ -23,8 +21,7 @@ import type { Server, WorkerEffect, WorkerEvent, WorkerReport } from './protocol
 export interface Readiness {
   /** Of the first step; null: there was none yet. */
   readonly startedMs: number | null;
-  readonly postgres: Watch;
-  readonly nats: Watch;
+  readonly watches: Watches<Server>;
   /** When the last whole round was ended; null: none was. */
   readonly tickedMs: number | null;
   readonly lastTick: number;
@@ -51,8 +48,7 @@ export interface ReadinessStep {
 
 export const NOT_READY_YET: Readiness = {
   startedMs: null,
-  postgres: NO_TROUBLE,
-  nats: NO_TROUBLE,
+  watches: startWatches(['Postgres', 'NATS']),
   tickedMs: null,
   lastTick: 0,
 };
@@ -60,6 +56,8 @@ export const NOT_READY_YET: Readiness = {
 /** Longer than one second's round and its retries; a row that waits longer has missed ticks. */
 export const FRESH_MS = 3_000;
 
+const nats = answersFrom('NATS');
+const postgres = answersFrom('Postgres');
 const NO_RING = 'no ring snapshot yet; waiting for a leader';
 
 /** Takes in one step of the worker: its event, the effects it led to, and the last tick done after it. */
@@ -69,38 +67,24 @@ export function watchServers(
   nowMs: number,
 ): ReadinessStep {
   const { event, effects, lastTick } = step;
-  const reports: WorkerReport[] = [];
-  let { postgres, nats, tickedMs } = state;
   const answer = readAnswer(event);
-  const isOf = (server: Server) => answer !== null && answer.server === server;
-  const next = {
-    postgres: isOf('Postgres') ? noteAnswer(postgres, answer!, nowMs) : advanceWatch(postgres, nowMs),
-    nats: isOf('NATS') ? noteAnswer(nats, answer!, nowMs) : advanceWatch(nats, nowMs),
-  };
-  if (next.postgres.report !== null) reports.push({ ...next.postgres.report, server: 'Postgres' });
-  if (next.nats.report !== null) reports.push({ ...next.nats.report, server: 'NATS' });
-  postgres = next.postgres.watch;
-  nats = next.nats.watch;
-  for (const effect of effects) {
-    const request = readRequest(effect);
-    if (request?.server === 'Postgres') postgres = noteRequest(postgres, request.what, nowMs);
-    if (request?.server === 'NATS') nats = noteRequest(nats, request.what, nowMs);
-  }
-  if (lastTick !== state.lastTick) tickedMs = nowMs;
-  return { state: { startedMs: state.startedMs ?? nowMs, postgres, nats, tickedMs, lastTick }, reports };
+  const answers = answer === null ? [] : [answer];
+  const { watches, reports } = advanceWatches(state.watches, { answers, effects, askedBy }, nowMs);
+  const tickedMs = lastTick === state.lastTick ? state.tickedMs : nowMs;
+  return { state: { startedMs: state.startedMs ?? nowMs, watches, tickedMs, lastTick }, reports };
 }
 
-export function readinessWakeAtMs({ postgres, nats }: Readiness): readonly (number | null)[] {
-  return [watchWakeAtMs(postgres), watchWakeAtMs(nats)];
+export function readinessWakeAtMs({ watches }: Readiness): readonly (number | null)[] {
+  return watchesWakeAtMs(watches);
 }
 
 /** Why the worker is not ready; null: it is. */
 export function judgeWorker(readiness: Readiness, facts: WorkerFacts): Unready | null {
   const { nowMs } = facts;
-  const { postgres, nats, startedMs, tickedMs } = readiness;
+  const { watches, startedMs, tickedMs } = readiness;
   const sinceMs = tickedMs ?? startedMs ?? nowMs;
   const because = (server: Server, what: string): Unready => {
-    const trouble = describeTrouble(server === 'Postgres' ? postgres : nats, nowMs);
+    const trouble = describeTrouble(watches[server], nowMs);
     if (trouble === null) return { reason: what, sinceMs };
     return { reason: `${what}; ${server}: ${trouble.reason}`, sinceMs: Math.min(sinceMs, trouble.sinceMs) };
   };
@@ -120,23 +104,18 @@ export function judgeWorker(readiness: Readiness, facts: WorkerFacts): Unready |
     return because('NATS', facts.natsPrefix === '' ? NO_RING : `${NO_RING} under NATS prefix "${facts.natsPrefix}"`);
   }
   if (!facts.isRegistered) return because('NATS', 'not registered yet');
-  const unread = failureOf(nats, 'read-newest');
+  const unread = failureOf(watches.NATS, 'read-newest');
   if (facts.rows === 0 && unread !== null) return because('NATS', 'no rows, and the ring cannot be read');
   return null;
 }
 
-interface Request {
-  readonly server: Server;
-  readonly what: string;
-}
-
-function readRequest(effect: WorkerEffect): Request | null {
+function askedBy(effect: WorkerEffect): Server | null {
   switch (effect.kind) {
     case 'check-identity':
     case 'renew':
     case 'remove-key':
     case 'read-newest':
-      return { server: 'NATS', what: effect.kind };
+      return 'NATS';
     case 'measure-clock':
     case 'claim':
     case 'tick':
@@ -144,7 +123,7 @@ function readRequest(effect: WorkerEffect): Request | null {
     case 'read-ids':
     case 'read-owned':
     case 'read-issued':
-      return { server: 'Postgres', what: effect.kind };
+      return 'Postgres';
     case 'serve-probe':
     case 'tell-applied':
     case 'report':
@@ -155,8 +134,7 @@ function readRequest(effect: WorkerEffect): Request | null {
   }
 }
 
-/** Reason null: it succeeded. */
-function readAnswer(event: WorkerEvent): (Request & { readonly reason: string | null }) | null {
+function readAnswer(event: WorkerEvent): Answer<Server> | null {
   switch (event.kind) {
     case 'identity-checked':
       // A key whose holder does not answer is NATS' good answer.
@@ -165,13 +143,13 @@ function readAnswer(event: WorkerEvent): (Request & { readonly reason: string | 
     case 'renewal-taken':
       return nats('renew', null);
     case 'renewal-failed':
-      return nats('renew', event.reason ?? UNKNOWN);
+      return nats('renew', event.reason ?? UNKNOWN_REASON);
     case 'key-removed':
-      return nats('remove-key', event.removed ? null : (event.reason ?? UNKNOWN));
+      return nats('remove-key', event.removed ? null : (event.reason ?? UNKNOWN_REASON));
     case 'newest-read':
       return nats('read-newest', null);
     case 'newest-failed':
-      return nats('read-newest', event.reason ?? UNKNOWN);
+      return nats('read-newest', event.reason ?? UNKNOWN_REASON);
     case 'disconnected':
       return nats('connection', 'the connection was lost');
     case 'reconnected':
@@ -179,7 +157,7 @@ function readAnswer(event: WorkerEvent): (Request & { readonly reason: string | 
     case 'clock-measured':
       return postgres('measure-clock', null);
     case 'clock-failed':
-      return postgres('measure-clock', event.reason ?? UNKNOWN);
+      return postgres('measure-clock', event.reason ?? UNKNOWN_REASON);
     case 'claimed':
       return postgres('claim', null);
     case 'claim-failed':
@@ -195,11 +173,11 @@ function readAnswer(event: WorkerEvent): (Request & { readonly reason: string | 
     case 'ids-read':
       return postgres('read-ids', null);
     case 'ids-failed':
-      return postgres('read-ids', event.reason ?? UNKNOWN);
+      return postgres('read-ids', event.reason ?? UNKNOWN_REASON);
     case 'owned-read':
-      return postgres('read-owned', event.slots === null ? (event.reason ?? UNKNOWN) : null);
+      return postgres('read-owned', event.slots === null ? (event.reason ?? UNKNOWN_REASON) : null);
     case 'issued-read':
-      return postgres('read-issued', event.issued === null ? (event.reason ?? UNKNOWN) : null);
+      return postgres('read-issued', event.issued === null ? (event.reason ?? UNKNOWN_REASON) : null);
     case 'wake':
     case 'pause-noticed':
     case 'snapshot-received':
@@ -210,14 +188,4 @@ function readAnswer(event: WorkerEvent): (Request & { readonly reason: string | 
     default:
       return assertNever(event);
   }
-}
-
-const UNKNOWN = 'failed for a reason unknown';
-
-function nats(what: string, reason: string | null): Request & { readonly reason: string | null } {
-  return { server: 'NATS', what, reason };
-}
-
-function postgres(what: string, reason: string | null): Request & { readonly reason: string | null } {
-  return { server: 'Postgres', what, reason };
 }

@@ -20,7 +20,7 @@ const sources = FOLDERS.flatMap((folder) => listFiles(join(ROOT, folder))).map(r
 /** Decisions: same input, same output. They import no clock, no environment, no client library, no randomness. */
 const PURE = [
   /^shared\/(ring|message)\//,
-  /^shared\/machine\/(machine|trouble)\.ts$/,
+  /^shared\/machine\/(machine|trouble|watches)\.ts$/,
   /^shared\/postgres\/tick-result\.ts$/,
   /^services\/worker\/(protocol|machine|vetting|slice|round|chunks|blocked-rows|held-slots|troubled-slots|row-trouble|takeover|missed-ticks|heartbeat|departure|database-clock|readiness)\.ts$/,
   /^services\/coordinator\/(protocol|machine|bench|member|membership|membership-progress|membership-return|membership-sweep|progress-read|leadership|newest-read|office|planner|table-size|recount|row-census|recovery|stray-misses|desired-workers|readiness|table-care)\.ts$/,
