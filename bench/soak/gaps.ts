@@ -1,5 +1,5 @@
 import type { AuditSample } from '../../services/cli/audit-log.ts';
-import type { AuditedRow } from '../../services/cli/audit-track.ts';
+import type { InspectedRow } from '../../shared/postgres/inspection.ts';
 
 /** Ticks that rows did not get, by the second from which on. */
 export interface Gap {
@@ -45,11 +45,11 @@ export class Gaps {
 }
 
 /** A new row's slot may have been empty for long: its ticks are owed from this second on. */
-function begin(row: AuditedRow, sample: AuditSample): Seen {
+function begin(row: InspectedRow, sample: AuditSample): Seen {
   const second = Math.floor(sample.atSeconds);
   return { value: row.value ?? 0, tick: row.lastTick >= second - FRESH_TICKS ? row.lastTick : second };
 }
 
-function goOn(before: Seen, row: AuditedRow): Seen {
+function goOn(before: Seen, row: InspectedRow): Seen {
   return { value: row.value ?? 0, tick: Math.max(before.tick, row.lastTick) };
 }

@@ -1,4 +1,5 @@
-import { type AuditedRow, addLag, beginTrack, canGrow, followTrack, type Moment, type Track } from './audit-track.ts';
+import type { InspectedRow } from '../../shared/postgres/inspection.ts';
+import { addLag, beginTrack, canGrow, followTrack, type Moment, type Track } from './audit-track.ts';
 
 /**
  * Holds a table against the promise "each row grows by exactly one each second", from samples taken outside.
@@ -20,7 +21,7 @@ export interface AuditSample {
   readonly takenMs?: { readonly from: number; readonly to: number };
   /** Everyone the fence names for any slot, also for slots without rows. */
   readonly workers: readonly string[];
-  readonly rows: readonly AuditedRow[];
+  readonly rows: readonly InspectedRow[];
 }
 
 export interface RowFinding {

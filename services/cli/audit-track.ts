@@ -1,18 +1,8 @@
-/** What an audit knows of one row, and what the next sample of it says. Pure. */
-export interface AuditedRow {
-  readonly id: string;
-  /** Null: it cannot grow, as neither can the largest integer. */
-  readonly value: number | null;
-  /** What the row itself says. */
-  readonly currentWorker: string | null;
-  readonly slot: number;
-  /** Whom the fence names for the row's slot. */
-  readonly owner: string | null;
-  readonly lastTick: number;
-}
+import type { InspectedRow } from '../../shared/postgres/inspection.ts';
 
+/** What an audit knows of one row, up to its newest sample. Pure. */
 export interface Track {
-  readonly row: AuditedRow;
+  readonly row: InspectedRow;
   /** Ticks are owed from the one after this on: the slot's last, or the second the row was first seen in where that is later. */
   readonly tick: number;
   readonly missed: number;
@@ -46,12 +36,12 @@ export const FRESH_TICKS = 2;
 /** Workers' estimates of the database's clock may be a little ahead of it, and a late tick may be followed at once by the next. */
 const SPARE_TICKS = 2;
 
-export function canGrow({ value }: AuditedRow): boolean {
+export function canGrow({ value }: InspectedRow): boolean {
   return value !== null && value < LARGEST_INTEGER;
 }
 
 /** A row seen for the first time. Its slot may have been empty until now: then its ticks are owed from this second on. */
-export function beginTrack(row: AuditedRow, { atSeconds, steppedSeconds }: Moment): Track {
+export function beginTrack(row: InspectedRow, { atSeconds, steppedSeconds }: Moment): Track {
   const second = Math.floor(atSeconds);
   return {
     row,
@@ -66,7 +56,7 @@ export function beginTrack(row: AuditedRow, { atSeconds, steppedSeconds }: Momen
   };
 }
 
-export function followTrack(known: Track, row: AuditedRow, moment: Moment): Track {
+export function followTrack(known: Track, row: InspectedRow, moment: Moment): Track {
   const grown = countOf(row) - countOf(known.row);
   // Somebody else set the value: what it grew by says nothing.
   if (grown < 0) return { ...beginTrack(row, moment), ...findingsOf(known) };
@@ -93,7 +83,7 @@ export function followTrack(known: Track, row: AuditedRow, moment: Moment): Trac
 /** The database's clock was set back, and the slot with it: its seconds come again. Only elapsed time bounds the ticks in between. */
 function followSetBack(
   known: Track,
-  row: AuditedRow,
+  row: InspectedRow,
   { grown, moment }: { readonly grown: number; readonly moment: Moment },
 ): Track {
   const double = Math.max(0, grown - Math.ceil(moment.passedSeconds) - SPARE_TICKS);
@@ -117,6 +107,6 @@ function findingsOf({ missed, double, isMisnamed }: Track): Pick<Track, 'missed'
   return { missed, double, isMisnamed };
 }
 
-function countOf({ value }: AuditedRow): number {
+function countOf({ value }: InspectedRow): number {
   return value ?? 0;
 }

@@ -3,11 +3,13 @@ import { hostUptimeMs } from '../process/host-uptime.ts';
 import type { Adoption } from './adoption.ts';
 import type { PostgresLink } from './connection.ts';
 import { stateOf } from './failure.ts';
+import { holdersAmong, type LockHolder } from './lock-holders.ts';
 import { quoteName, quoteTable, slotExpression, type TableNames } from './table.ts';
 
 /** A row as the database has it, with its slot's fence. */
 export interface InspectedRow {
   readonly id: string;
+  /** Null: it cannot grow, as neither can the largest integer. */
   readonly value: number | null;
   /** What the row itself says. */
   readonly currentWorker: string | null;
@@ -28,18 +30,9 @@ export interface TableSample {
 }
 
 /** A transaction that holds a row's lock. */
-export interface RowLock {
-  readonly pid: number;
-  readonly application: string;
-  /** Since its transaction began, s; null: this role may not see that. */
-  readonly ageSeconds: number | null;
-}
+export type RowLock = Omit<LockHolder, 'kind'>;
 
 const LANE = 'inspection';
-const HOLDERS = `SELECT l.pid, coalesce(a.application_name, '') AS application,
-    extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS "ageSeconds"
-  FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-  WHERE l.locktype = 'transactionid' AND l.granted AND l.pid <> pg_backend_pid()`;
 
 /** Looks at rows and fence from outside; changes nothing. Rejects as `PostgresLink.query` does. */
 export class Inspection {
@@ -72,8 +65,11 @@ export class Inspection {
   async findLocks(id: string): Promise<readonly RowLock[]> {
     const xmax = `(SELECT w.xmax FROM ${this.#table} w WHERE ${this.#id} = $1::uuid)`;
     const find = async (condition: string) => {
-      const text = `${HOLDERS} AND ${condition} ORDER BY "ageSeconds" DESC NULLS LAST`;
-      return (await this.#link.query<RowLock & QueryResultRow>(LANE, { text, values: [id] })).rows;
+      const text = holdersAmong(
+        `SELECT l.pid FROM pg_locks l WHERE l.locktype = 'transactionid' AND l.granted AND ${condition}`,
+      );
+      const { rows } = await this.#link.query<LockHolder & QueryResultRow>(LANE, { text, values: [id] });
+      return rows.map(({ pid, application, ageSeconds }) => ({ pid, application, ageSeconds }));
     };
     const alone = await find(`l.transactionid = ${xmax}`);
     if (alone.length > 0) return alone;

@@ -13,20 +13,21 @@ export interface LockHolder {
 
 const SHOWN = 3;
 
-function select(pids: string): string {
+/** A statement for the holders among these backends, the oldest transaction first. `pids`: a query with a column `pid`. */
+export function holdersAmong(pids: string): string {
   return `SELECT p.pid, coalesce(a.application_name, '') AS application, a.backend_type AS kind,
       extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS "ageSeconds"
     FROM (SELECT DISTINCT pid FROM (${pids}) f WHERE pid <> pg_backend_pid()) p
     LEFT JOIN pg_stat_activity a ON a.pid = p.pid ORDER BY "ageSeconds" DESC NULLS LAST, p.pid`;
 }
 
-const OF_TABLE = select(`SELECT l.pid FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+const OF_TABLE = holdersAmong(`SELECT l.pid FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
   JOIN pg_namespace s ON s.oid = c.relnamespace JOIN pg_database d ON d.oid = l.database
   WHERE l.granted AND l.locktype = 'relation' AND d.datname = current_database() AND s.nspname = $1 AND c.relname = $2`);
 /** A prepared transaction has the number 0. */
-const OF_SESSION = select('SELECT pid FROM unnest(pg_blocking_pids($1::int)) pid');
+const OF_SESSION = holdersAmong('SELECT pid FROM unnest(pg_blocking_pids($1::int)) pid');
 /** A key of 64 bits stands in two halves. */
-const OF_KEY = select(`SELECT l.pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+const OF_KEY = holdersAmong(`SELECT l.pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database
   WHERE l.granted AND l.locktype = 'advisory' AND d.datname = current_database() AND l.objsubid = 1
     AND (l.classid::bigint << 32) | l.objid::bigint = $1::bigint`);
 

@@ -1,17 +1,17 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { AuditLog, type AuditSample } from '../../services/cli/audit-log.ts';
-import type { AuditedRow } from '../../services/cli/audit-track.ts';
+import type { InspectedRow } from '../../shared/postgres/inspection.ts';
 import { isUneven } from '../../shared/ring/assignment.ts';
 
 const SECOND = 1_000;
 
 /** A row of worker a whose slot was last ticked for `lastTick`. */
-function row(value: number | null, lastTick: number, change: Partial<AuditedRow> = {}): AuditedRow {
+function row(value: number | null, lastTick: number, change: Partial<InspectedRow> = {}): InspectedRow {
   return { id: 'r1', value, currentWorker: 'a', slot: 7, owner: 'a', lastTick, ...change };
 }
 
-function sample(atSeconds: number, ...rows: AuditedRow[]): AuditSample {
+function sample(atSeconds: number, ...rows: InspectedRow[]): AuditSample {
   return { atSeconds, workers: ['a'], rows };
 }
 
@@ -154,7 +154,7 @@ describe('the audit does not mistake', () => {
   });
 
   /** A sample whose answer took 2 ms, by the auditor's own clock. */
-  const timed = (atSeconds: number, ownSeconds: number, ...rows: AuditedRow[]): AuditSample => ({
+  const timed = (atSeconds: number, ownSeconds: number, ...rows: InspectedRow[]): AuditSample => ({
     ...sample(atSeconds, ...rows),
     takenMs: { from: ownSeconds * 1000, to: ownSeconds * 1000 + 2 },
   });
