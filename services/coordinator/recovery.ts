@@ -220,12 +220,13 @@ export function advanceRecovery(before: RecoveryState, nowMs: number): RecoveryS
 
 export function recoveryWakeAtMs(state: RecoveryState): number | null {
   const limits = state.disruptions.filter(({ isAcknowledged }) => isAcknowledged).map(limitMs);
-  return earliest(reportAtMs(state.strayMisses), ...limits);
+  const { strayMisses } = state;
+  return earliest(strayMisses === null ? null : reportAtMs(strayMisses), ...limits);
 }
 
 function reportStrays(state: RecoveryState, nowMs: number): RecoveryStep {
   const { strayMisses } = state;
-  if (strayMisses === null || nowMs < (reportAtMs(strayMisses) ?? nowMs)) return { state, effects: [] };
+  if (strayMisses === null || nowMs < reportAtMs(strayMisses)) return { state, effects: [] };
   return { state: { ...state, strayMisses: null }, effects: [describeMisses(strayMisses)] };
 }
 

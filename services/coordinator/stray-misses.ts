@@ -24,8 +24,8 @@ export function addMisses(
   return { sinceMs, missed: sum + missed, workers: new Set(workers).add(worker) };
 }
 
-export function reportAtMs(misses: StrayMisses | null): number | null {
-  return misses === null ? null : misses.sinceMs + COLLECTED_FOR_MS;
+export function reportAtMs({ sinceMs }: StrayMisses): number {
+  return sinceMs + COLLECTED_FOR_MS;
 }
 
 export function describeMisses({ missed, workers }: StrayMisses): CoordinatorEffect {

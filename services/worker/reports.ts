@@ -77,7 +77,6 @@ export function makeWorkerReports(
       case 'failed':
         return metrics.failures.inc({ what: report.what });
       case 'trouble-began':
-        return logTrouble(log, report);
       case 'trouble-ended':
         return logTrouble(log, report);
       case 'tick-early':

@@ -19,7 +19,7 @@ import {
 import { PruningHold } from './pruning-hold.ts';
 import type { Statement } from './session.ts';
 import type { TableNames } from './table.ts';
-import { ROUND_SPREAD_TICKS, type SlotBefore, type TickRequest, type TickResult } from './tick-result.ts';
+import { NO_TROUBLE, ROUND_SPREAD_TICKS, type SlotBefore, type TickRequest, type TickResult } from './tick-result.ts';
 import { numberArray, textArray } from './types.ts';
 import { UuidList } from './uuid-list.ts';
 
@@ -57,17 +57,6 @@ export interface SlotOwner extends Order {
 const IS_FORGED = `epoch > ${HIGHEST_HONEST} OR version > ${HIGHEST_HONEST}`;
 /** What Postgres answers when a lock was not to be had in time, or when a deadlock chose this statement to give way. */
 const GIVES_WAY = new Set(['55P03', '40P01']);
-const NO_TROUBLE = {
-  skipped: 0,
-  skippedIds: [],
-  held: [],
-  undecided: [],
-  undecidedRows: [],
-  blocked: [],
-  cleared: [],
-  withheld: 0,
-  gaveWay: null,
-} satisfies Partial<TickResult>;
 
 const CONTROL_LANE = 'control';
 /** The claims', and that of the first ticks of what they gained. */

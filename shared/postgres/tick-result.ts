@@ -85,3 +85,16 @@ export interface SlotBefore {
   readonly lastTick: number;
   readonly rows: number;
 }
+
+/** Of a tick that met no locked and no bad row. */
+export const NO_TROUBLE = {
+  skipped: 0,
+  skippedIds: [],
+  held: [],
+  undecided: [],
+  undecidedRows: [],
+  blocked: [],
+  cleared: [],
+  withheld: 0,
+  gaveWay: null,
+} satisfies Partial<TickResult>;

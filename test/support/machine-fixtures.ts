@@ -5,7 +5,7 @@ import type { Step, StepFunction } from '../../shared/machine/machine.ts';
 import type { Liveness } from '../../shared/nats/liveness.ts';
 import type { LivenessEntry } from '../../shared/nats/liveness-bucket.ts';
 import type { ClaimResult } from '../../shared/postgres/fence.ts';
-import type { TickResult } from '../../shared/postgres/tick-result.ts';
+import { NO_TROUBLE, type TickResult } from '../../shared/postgres/tick-result.ts';
 import { assign } from '../../shared/ring/assignment.ts';
 import { encodeSlots } from '../../shared/ring/slot-set.ts';
 import type { Cause, Order, Snapshot } from '../../shared/ring/snapshot.ts';
@@ -87,15 +87,7 @@ export function makeTickResult(result: Partial<TickResult> = {}): TickResult {
     rows: 0,
     visible: result.rows ?? 0,
     missed: 0,
-    skipped: 0,
-    skippedIds: [],
-    held: [],
-    undecided: [],
-    undecidedRows: [],
-    blocked: [],
-    cleared: [],
-    withheld: 0,
-    gaveWay: null,
+    ...NO_TROUBLE,
     checksum: '0',
     exhausted: [],
     exhaustedCount: 0,
