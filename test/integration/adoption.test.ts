@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { afterEach, before, beforeEach, describe, test } from 'node:test';
+import { afterEach, beforeEach, describe, test } from 'node:test';
 import pg from 'pg';
 import { adoptTable, readAdoption } from '../../shared/postgres/adoption.ts';
 import { checkAdoption } from '../../shared/postgres/adoption-check.ts';
@@ -10,48 +10,28 @@ import { MIGRATIONS } from '../../shared/postgres/migrations.ts';
 import { addRows } from '../../shared/postgres/rows.ts';
 import { parseTableNames, TableError, type TableNames } from '../../shared/postgres/table.ts';
 import { TableWatch } from '../../shared/postgres/table-watch.ts';
-import { freshDatabase, recordingLog, sharedPostgres, type TestDatabase } from '../support/postgres-server.ts';
+import { type OpenedDatabase, openClient, openDatabase } from '../support/opened-database.ts';
+import type { recordingLog, TestDatabase } from '../support/postgres-server.ts';
+import { WORK_ITEMS } from '../support/work-items.ts';
 
-const NAMES = parseTableNames({
-  table: 'public.work_items',
-  idColumn: 'id',
-  valueColumn: 'value',
-  workerColumn: 'currentworker',
-});
 const MAKE_PLAIN = 'CREATE TABLE public.work_items (id uuid PRIMARY KEY, value integer, currentworker text)';
 
-let server: { url: string };
+let opened: OpenedDatabase;
 let database: TestDatabase;
 let link: PostgresLink;
 let admin: pg.Client;
 let records: ReturnType<typeof recordingLog>;
 
-before(async () => {
-  server = await sharedPostgres();
-});
-
 beforeEach(async () => {
-  database = await freshDatabase(server.url);
-  records = recordingLog();
-  link = await connect(database.url);
-  admin = await openClient(database.url);
+  opened = await openDatabase();
+  ({ database, link, admin, records } = opened);
 });
 
-afterEach(async () => {
-  await link.close();
-  await admin.end();
-  await database.drop();
-});
+afterEach(() => opened.close());
 
-const adopt = (slots = 16, names = NAMES) => adoptTable(link, { names, slots, log: records.log });
+const adopt = (slots = 16, names = WORK_ITEMS) => adoptTable(link, { names, slots, log: records.log });
 const connect = (url: string) =>
   connectPostgres({ connectionString: url, applicationName: 'test' }, { log: records.log });
-
-async function openClient(url: string): Promise<pg.Client> {
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  return client;
-}
 
 async function one<Value>(text: string, values: unknown[] = []): Promise<Value> {
   return Object.values((await admin.query(text, values)).rows[0])[0] as Value;
@@ -86,9 +66,9 @@ async function errorOf(work: Promise<unknown>): Promise<TableError> {
 
 describe('adopting a table that does not exist', () => {
   test('makes it, its slots and its index, and tells workers the number of slots', async () => {
-    assert.equal(await readAdoption(link, NAMES), null);
+    assert.equal(await readAdoption(link, WORK_ITEMS), null);
     assert.deepEqual(await adopt(), { slots: 16 });
-    assert.deepEqual(await readAdoption(link, NAMES), { slots: 16 });
+    assert.deepEqual(await readAdoption(link, WORK_ITEMS), { slots: 16 });
     assert.equal(await one('SELECT count(*)::int FROM scaler.slot'), 16);
     await admin.query('INSERT INTO public.work_items DEFAULT VALUES');
     assert.equal(await one('SELECT value FROM public.work_items'), 0);
@@ -117,7 +97,7 @@ describe('adopting a table that does not exist', () => {
   test('several coordinators at once adopt it once', async () => {
     const links = await Promise.all(Array.from({ length: 6 }, () => connect(database.url)));
     try {
-      const adoptions = links.map((link) => adoptTable(link, { names: NAMES, slots: 16, log: records.log }));
+      const adoptions = links.map((link) => adoptTable(link, { names: WORK_ITEMS, slots: 16, log: records.log }));
       assert.deepEqual(await Promise.all(adoptions), Array(6).fill({ slots: 16 }));
       assert.equal(await one('SELECT count(*)::int FROM scaler.migration'), MIGRATIONS.length);
     } finally {
@@ -126,7 +106,7 @@ describe('adopting a table that does not exist', () => {
   });
 
   test('its schema must exist', async () => {
-    const error = await errorOf(adopt(16, { ...NAMES, schema: 'elsewhere' }));
+    const error = await errorOf(adopt(16, { ...WORK_ITEMS, schema: 'elsewhere' }));
     assert.equal(error.code, 'missing-schema');
     assert.match(error.message, /CREATE SCHEMA "elsewhere"/);
   });
@@ -172,7 +152,7 @@ describe('adopting a table that does not exist', () => {
   });
 
   test('a name of 63 bytes leaves room for the index', async () => {
-    const names = { ...NAMES, table: `${'é'.repeat(31)}x` };
+    const names = { ...WORK_ITEMS, table: `${'é'.repeat(31)}x` };
     await adopt(16, names);
     await exerciseTable(names);
   });
@@ -200,7 +180,7 @@ describe('adopting a table that exists', () => {
     await adopt();
     assert.equal(await one("SELECT relfilenode::text FROM pg_class WHERE oid = 'public.work_items'::regclass"), file);
     assert.equal(await one('SELECT sum(value)::int FROM public.work_items'), 12_502_500);
-    const { rows, weights } = await new TableWatch(link, NAMES, { slots: 16 }).count();
+    const { rows, weights } = await new TableWatch(link, WORK_ITEMS, { slots: 16 }).count();
     assert.equal(rows, 5000);
     assert.equal(
       weights.reduce((sum, weight) => sum + weight),
@@ -271,9 +251,9 @@ describe('adopting a table that exists', () => {
   test('a table that was dropped after its adoption is made again, with all it needs', async () => {
     await adopt();
     await admin.query('DROP TABLE public.work_items');
-    assert.equal(await readAdoption(link, NAMES), null);
+    assert.equal(await readAdoption(link, WORK_ITEMS), null);
     assert.deepEqual(await adopt(), { slots: 16 });
-    await exerciseTable(NAMES);
+    await exerciseTable(WORK_ITEMS);
   });
 
   test('a lost trigger comes back', async () => {
@@ -281,7 +261,7 @@ describe('adopting a table that exists', () => {
     await admin.query('DROP TRIGGER scaler_delete ON public.work_items');
     await adopt();
     assert.ok(records.lines.some(({ msg }) => /missing or was changed; recreating it/.test(msg)));
-    await exerciseTable(NAMES);
+    await exerciseTable(WORK_ITEMS);
   });
 
   test('an adoption that was cut off goes on where it stopped, and until then workers wait', async () => {
@@ -289,10 +269,10 @@ describe('adopting a table that exists', () => {
     await admin.query('UPDATE scaler.adoption SET completed_at = NULL');
     await admin.query('DELETE FROM scaler.migration WHERE number > 2');
     await admin.query('DROP INDEX public.work_items_scaler_slot');
-    assert.equal(await readAdoption(link, NAMES), null);
+    assert.equal(await readAdoption(link, WORK_ITEMS), null);
     await adopt();
-    assert.deepEqual(await readAdoption(link, NAMES), { slots: 16 });
-    await exerciseTable(NAMES);
+    assert.deepEqual(await readAdoption(link, WORK_ITEMS), { slots: 16 });
+    await exerciseTable(WORK_ITEMS);
   });
 
   test('waits for a transaction that has the table locked, and says so', async () => {
@@ -326,7 +306,7 @@ describe('adopting a table that exists', () => {
 
 async function exerciseEmptyable(): Promise<void> {
   await admin.query('TRUNCATE public.work_items');
-  await exerciseTable(NAMES);
+  await exerciseTable(WORK_ITEMS);
 }
 
 describe('a table that does not fit', () => {
@@ -498,22 +478,22 @@ describe('a table that does not fit', () => {
       CREATE UNIQUE INDEX included ON public.work_items (id) INCLUDE (currentworker)`);
     await adopt();
     await admin.query('DROP RULE copies ON public.work_items');
-    await exerciseTable(NAMES);
+    await exerciseTable(WORK_ITEMS);
   });
 
   test('a table that is attached as a partition later is found by the check, with the statement to run', async () => {
     await admin.query('CREATE TABLE public.work_items (id uuid PRIMARY KEY, value int, currentworker text)');
     await adopt();
-    assert.deepEqual(await checkAdoption(link, NAMES), { kind: 'sound' });
+    assert.deepEqual(await checkAdoption(link, WORK_ITEMS), { kind: 'sound' });
     await admin.query(`CREATE TABLE p (id uuid PRIMARY KEY, value int, currentworker text) PARTITION BY HASH (id);
       ALTER TABLE p ATTACH PARTITION public.work_items FOR VALUES WITH (modulus 1, remainder 0)`);
-    const verdict = await checkAdoption(link, NAMES);
+    const verdict = await checkAdoption(link, WORK_ITEMS);
     assert.equal(verdict.kind, 'broken');
     const reason = verdict.kind === 'broken' ? verdict.reason : '';
     const detach = /run: (ALTER TABLE public\.p DETACH PARTITION "public"\."work_items"),/.exec(reason)?.[1];
     assert.ok(detach !== undefined, reason);
     await admin.query(detach);
-    assert.deepEqual(await checkAdoption(link, NAMES), { kind: 'sound' });
+    assert.deepEqual(await checkAdoption(link, WORK_ITEMS), { kind: 'sound' });
   });
 
   test('a unique index on an id that is never NULL will do', async () => {
@@ -523,15 +503,15 @@ describe('a table that does not fit', () => {
 
   test('a table in mixed case is adopted by its quoted name, also beside one in lower case', async () => {
     await admin.query(`${MAKE_PLAIN}; ${MAKE_PLAIN.replace('work_items', '"Work_Items"')}`);
-    await adopt(16, { ...NAMES, table: 'Work_Items' });
-    assert.deepEqual(await readAdoption(link, { ...NAMES, table: 'Work_Items' }), { slots: 16 });
+    await adopt(16, { ...WORK_ITEMS, table: 'Work_Items' });
+    assert.deepEqual(await readAdoption(link, { ...WORK_ITEMS, table: 'Work_Items' }), { slots: 16 });
   });
 
   test('a second table in the same database is refused, to coordinators and workers', async () => {
     await adopt();
     for (const names of [
-      { ...NAMES, table: 'others' },
-      { ...NAMES, value: 'amount' },
+      { ...WORK_ITEMS, table: 'others' },
+      { ...WORK_ITEMS, value: 'amount' },
     ]) {
       for (const work of [() => adopt(16, names), () => readAdoption(link, names)]) {
         const error = await errorOf(work());
@@ -581,7 +561,7 @@ describe('a role without rights', () => {
 
   test('a worker learns exactly what to grant, and can then work', async () => {
     await adopt();
-    const { result, ran } = await followAdvice(() => readAdoption(own, NAMES));
+    const { result, ran } = await followAdvice(() => readAdoption(own, WORK_ITEMS));
     assert.deepEqual(result, { slots: 16 });
     assert.deepEqual([...new Set(ran)].sort(), [
       `GRANT SELECT ON "public"."work_items" TO "${role}"`,
@@ -590,16 +570,18 @@ describe('a role without rights', () => {
       `GRANT UPDATE ON "public"."work_items" TO "${role}"`,
       `GRANT USAGE ON SCHEMA "scaler" TO "${role}"`,
     ]);
-    const fence = new Fence(own, NAMES, { slots: 16 });
-    await addRows(link, NAMES, 10);
-    const epoch = await new Fence(link, NAMES, { slots: 16 }).drawEpoch(0);
+    const fence = new Fence(own, WORK_ITEMS, { slots: 16 });
+    await addRows(link, WORK_ITEMS, 10);
+    const epoch = await new Fence(link, WORK_ITEMS, { slots: 16 }).drawEpoch(0);
     await fence.claim({ worker: 'a', incarnation: 1, epoch, version: 1, slots: [1, 2, 3, 4] });
     await fence.tick({ worker: 'a', incarnation: 1, tick: 1, slots: [1, 2, 3, 4] });
     await fence.readIds({ slots: [1] });
   });
 
   test('a coordinator learns exactly what to grant, and can then make everything', async () => {
-    const { result, ran } = await followAdvice(() => adoptTable(own, { names: NAMES, slots: 16, log: records.log }));
+    const { result, ran } = await followAdvice(() =>
+      adoptTable(own, { names: WORK_ITEMS, slots: 16, log: records.log }),
+    );
     assert.deepEqual(result, { slots: 16 });
     assert.equal(ran.length, 2);
     assert.match(
@@ -612,13 +594,13 @@ describe('a role without rights', () => {
     await admin.query(`CREATE ROLE ${role}_other; CREATE SCHEMA scaler AUTHORIZATION ${role}_other;
       GRANT ALL ON SCHEMA scaler TO ${role}; GRANT ALL ON SCHEMA public TO ${role}`);
     try {
-      const error = await errorOf(adoptTable(own, { names: NAMES, slots: 16, log: records.log }));
+      const error = await errorOf(adoptTable(own, { names: WORK_ITEMS, slots: 16, log: records.log }));
       assert.equal(error.code, 'foreign-schema');
       assert.match(error.message, new RegExp(`belongs to "${role}_other": its owner could replace the functions`));
       assert.equal(await one("SELECT count(*)::int FROM pg_class WHERE relnamespace = 'scaler'::regnamespace"), 0);
       const remedy = /run: (ALTER SCHEMA .*), or drop it/.exec(error.message)?.[1];
       await admin.query(String(remedy));
-      assert.deepEqual(await adoptTable(own, { names: NAMES, slots: 16, log: records.log }), { slots: 16 });
+      assert.deepEqual(await adoptTable(own, { names: WORK_ITEMS, slots: 16, log: records.log }), { slots: 16 });
     } finally {
       await admin.query(`DROP OWNED BY ${role}_other; DROP ROLE ${role}_other`);
     }
@@ -627,11 +609,11 @@ describe('a role without rights', () => {
   test('a schema scaler that another role came to own later is warned of', async () => {
     await admin.query(`GRANT CREATE ON DATABASE ${new URL(database.url).pathname.slice(1)} TO ${role};
       GRANT ALL ON SCHEMA public TO ${role}`);
-    await adoptTable(own, { names: NAMES, slots: 16, log: records.log });
+    await adoptTable(own, { names: WORK_ITEMS, slots: 16, log: records.log });
     await admin.query(`CREATE ROLE ${role}_other; ALTER SCHEMA scaler OWNER TO ${role}_other;
       GRANT ALL ON SCHEMA scaler TO ${role}`);
     try {
-      assert.deepEqual(await adoptTable(own, { names: NAMES, slots: 16, log: records.log }), { slots: 16 });
+      assert.deepEqual(await adoptTable(own, { names: WORK_ITEMS, slots: 16, log: records.log }), { slots: 16 });
       const warned = records.lines.filter(({ level, msg }) => level === 40 && /belongs to another role/.test(msg));
       assert.equal(warned.length, 1);
     } finally {
@@ -644,7 +626,7 @@ describe('a role without rights', () => {
   test('a coordinator learns that it must belong to the owner of a table that exists', async () => {
     await admin.query(`CREATE ROLE ${role}_app; ${MAKE_PLAIN}; ALTER TABLE public.work_items OWNER TO ${role}_app`);
     try {
-      const { ran } = await followAdvice(() => adoptTable(own, { names: NAMES, slots: 16, log: records.log }));
+      const { ran } = await followAdvice(() => adoptTable(own, { names: WORK_ITEMS, slots: 16, log: records.log }));
       assert.ok(ran.includes(`GRANT "${role}_app" TO "${role}"`), ran.join());
     } finally {
       await admin.query(`DROP OWNED BY ${role}_app; DROP ROLE ${role}_app`);
@@ -653,10 +635,10 @@ describe('a role without rights', () => {
 
   test('a coordinator beside the one that adopted learns what to grant, and can then lead', async () => {
     await adopt();
-    const { result } = await followAdvice(() => adoptTable(own, { names: NAMES, slots: 16, log: records.log }));
+    const { result } = await followAdvice(() => adoptTable(own, { names: WORK_ITEMS, slots: 16, log: records.log }));
     assert.deepEqual(result, { slots: 16 });
-    const fence = new Fence(own, NAMES, { slots: 16 });
-    const watch = new TableWatch(own, NAMES, { slots: 16 });
+    const fence = new Fence(own, WORK_ITEMS, { slots: 16 });
+    const watch = new TableWatch(own, WORK_ITEMS, { slots: 16 });
     const epoch = await fence.drawEpoch(3);
     const { at, connection } = await watch.count();
     await watch.changesSince(at);
@@ -667,7 +649,7 @@ describe('a role without rights', () => {
 
   test('who may only write rows needs no right on our schema', async () => {
     await adopt();
-    const watch = new TableWatch(link, NAMES, { slots: 16 });
+    const watch = new TableWatch(link, WORK_ITEMS, { slots: 16 });
     const { at } = await watch.count();
     await admin.query(`GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON public.work_items TO ${role}`);
     const url = new URL(database.url);

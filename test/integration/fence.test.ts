@@ -7,19 +7,13 @@ import { connectPostgres, type PostgresLink } from '../../shared/postgres/connec
 import { Fence } from '../../shared/postgres/fence.ts';
 import { CLAIM_TEXT, FENCE_SETTINGS, ROW_PATIENCE_MS, tickText } from '../../shared/postgres/fence-statements.ts';
 import { addRows, layRows, removeRows } from '../../shared/postgres/rows.ts';
-import { parseTableNames } from '../../shared/postgres/table.ts';
 import { TickProgress } from '../../shared/postgres/tick-progress.ts';
 import { freshDatabase, recordingLog, sharedPostgres, type TestDatabase } from '../support/postgres-server.ts';
+import { WORK_ITEMS } from '../support/work-items.ts';
 
-const NAMES = parseTableNames({
-  table: 'work_items',
-  idColumn: 'id',
-  valueColumn: 'value',
-  workerColumn: 'currentworker',
-});
 const SLOTS = 64;
 const ALL = Array.from({ length: SLOTS }, (_, slot) => slot);
-const TICK_TEXT = tickText(NAMES, SLOTS);
+const TICK_TEXT = tickText(WORK_ITEMS, SLOTS);
 const { log } = recordingLog();
 
 let database: TestDatabase;
@@ -33,9 +27,9 @@ before(async () => {
   link = await connect();
   admin = new pg.Client({ connectionString: database.url });
   await admin.connect();
-  const adoption = await adoptTable(link, { names: NAMES, slots: SLOTS, log });
-  fence = new Fence(link, NAMES, adoption);
-  progress = new TickProgress(link, NAMES, adoption);
+  const adoption = await adoptTable(link, { names: WORK_ITEMS, slots: SLOTS, log });
+  fence = new Fence(link, WORK_ITEMS, adoption);
+  progress = new TickProgress(link, WORK_ITEMS, adoption);
   // Claims are refused in epochs that were not issued.
   await fence.drawEpoch(9);
 });
@@ -75,7 +69,7 @@ function countEach(slots: readonly number[]): Map<number, number> {
 }
 
 test('a tick tells, where asked, what the slots it stamped stood at, and their rows', async () => {
-  await addRows(link, NAMES, 200);
+  await addRows(link, WORK_ITEMS, 200);
   await claim('a', 1);
   await tick('a', 100);
   const [first] = await slotsOfRows();
@@ -164,7 +158,7 @@ describe('claiming', () => {
 
 describe('progress', () => {
   test('is the newest tick of each worker’s slots, whoever of its processes claimed them, and none ahead of the clock', async () => {
-    await addRows(link, NAMES, 200);
+    await addRows(link, WORK_ITEMS, 200);
     const now = await databaseSecond();
     assert.deepEqual(await progress.newest(), []);
     await claim('a', 1, ALL.slice(0, 32));
@@ -184,7 +178,7 @@ describe('progress', () => {
   });
 
   test('tells which groups of slots have rows, by the table itself', async () => {
-    await addRows(link, NAMES, 3);
+    await addRows(link, WORK_ITEMS, 3);
     const filled = new Set(await slotsOfRows());
     const empty = ALL.filter((slot) => !filled.has(slot));
     assert.deepEqual(await progress.haveRows([ALL, empty, [], [...filled]]), [true, false, false, true]);
@@ -198,7 +192,7 @@ describe('progress', () => {
 
 describe('ticking', () => {
   test('increments each row of my slots once per tick, and says who did', async () => {
-    await addRows(link, NAMES, 300);
+    await addRows(link, WORK_ITEMS, 300);
     await claim('a', 1);
     const result = await tick('a', 100);
     const distinct = new Set(await slotsOfRows()).size;
@@ -212,7 +206,7 @@ describe('ticking', () => {
   });
 
   test('writes nothing for slots without rows', async () => {
-    await addRows(link, NAMES, 3);
+    await addRows(link, WORK_ITEMS, 3);
     await claim('a', 1);
     const filled = new Set(await slotsOfRows()).size;
     assert.equal((await tick('a', 5)).stamped, filled);
@@ -220,7 +214,7 @@ describe('ticking', () => {
   });
 
   test("leaves other owners' rows alone and names their slots as lost", async () => {
-    await addRows(link, NAMES, 200);
+    await addRows(link, WORK_ITEMS, 200);
     await claim('a', 1, ALL.slice(0, 32));
     await claim('b', 1, ALL.slice(32, 48));
     const result = await tick('a', 7);
@@ -232,7 +226,7 @@ describe('ticking', () => {
   });
 
   test('the checksum of chunks combines by XOR, and changes with the ids', async () => {
-    await addRows(link, NAMES, 200);
+    await addRows(link, WORK_ITEMS, 200);
     await claim('a', 1);
     const whole = BigInt((await tick('a', 1)).checksum);
     const low = BigInt((await tick('a', 2, ALL.slice(0, 20))).checksum);
@@ -245,7 +239,7 @@ describe('ticking', () => {
   });
 
   test('NULL stays NULL, the largest integer stays, and both are named', async () => {
-    await addRows(link, NAMES, 10);
+    await addRows(link, WORK_ITEMS, 10);
     await admin.query('ALTER TABLE work_items ALTER value DROP NOT NULL');
     const ids = await column<string>('SELECT id::text FROM work_items ORDER BY id');
     await admin.query('UPDATE work_items SET value = NULL WHERE id = $1', [ids[0]]);
@@ -263,7 +257,7 @@ describe('ticking', () => {
   });
 
   test('of many exhausted rows a hundred are named, and all are counted', async () => {
-    await addRows(link, NAMES, 150);
+    await addRows(link, WORK_ITEMS, 150);
     await admin.query('UPDATE work_items SET value = 2147483647');
     await claim('a', 1);
     const { exhausted, exhaustedCount } = await tick('a', 1);
@@ -271,7 +265,7 @@ describe('ticking', () => {
   });
 
   test('names slots that are more than two ticks ahead of the tick asked for', async () => {
-    await addRows(link, NAMES, 200);
+    await addRows(link, WORK_ITEMS, 200);
     await claim('a', 1);
     await tick('a', 1000);
     assert.deepEqual((await tick('a', 998)).ahead, []);
@@ -284,7 +278,7 @@ describe('ticking', () => {
   });
 
   test('a worker whose clock is behind cannot set slots back: the database’s clock did not step back', async () => {
-    await addRows(link, NAMES, 200);
+    await addRows(link, WORK_ITEMS, 200);
     await claim('a', 1);
     const now = await databaseSecond();
     await tick('a', now);
@@ -295,7 +289,7 @@ describe('ticking', () => {
   });
 
   test('slots ahead of the database’s clock are set back to its second, by their owner only, and once', async () => {
-    await addRows(link, NAMES, 200);
+    await addRows(link, WORK_ITEMS, 200);
     await claim('a', 1);
     const ahead = (await databaseSecond()) + 3_600;
     await admin.query('UPDATE scaler.slot SET last_tick = $1 WHERE slot < 32', [ahead]);
@@ -314,7 +308,7 @@ describe('ticking', () => {
   });
 
   test('a tick that is more than two ahead of the database’s clock stamps nothing and says so', async () => {
-    await addRows(link, NAMES, 200);
+    await addRows(link, WORK_ITEMS, 200);
     await claim('a', 1);
     const early = await tick('a', (await databaseSecond()) + 60);
     assert.deepEqual([early.isEarly, early.stamped, early.rows, early.lost], [true, 0, 0, []]);
@@ -331,21 +325,21 @@ describe('ticking', () => {
   test('a row added after the claim is ticked without any message', async () => {
     await claim('a', 1);
     assert.equal((await tick('a', 1)).rows, 0);
-    await addRows(link, NAMES, 20);
+    await addRows(link, WORK_ITEMS, 20);
     assert.equal((await tick('a', 2)).rows, 20);
-    assert.equal(await removeRows(link, NAMES, 5), 5);
+    assert.equal(await removeRows(link, WORK_ITEMS, 5), 5);
     assert.equal((await tick('a', 3)).rows, 15);
-    assert.equal(await removeRows(link, NAMES, 100), 15);
+    assert.equal(await removeRows(link, WORK_ITEMS, 100), 15);
   });
 
   test('rows are removed while they are being ticked, without a deadlock, as many as asked', async () => {
-    await addRows(link, NAMES, 3_000);
+    await addRows(link, WORK_ITEMS, 3_000);
     await claim('a', 1);
     let isOver = false;
     const ticking = (async () => {
       for (let at = 1; !isOver; at += 1) await tick('a', at);
     })();
-    for (let round = 0; round < 5; round += 1) assert.equal(await removeRows(link, NAMES, 500), 500);
+    for (let round = 0; round < 5; round += 1) assert.equal(await removeRows(link, WORK_ITEMS, 500), 500);
     isOver = true;
     await ticking;
     assert.equal((await slotsOfRows()).length, 500);
@@ -357,7 +351,7 @@ describe('ticking', () => {
     const before = await tick('a', 1);
     const contents = () => column('SELECT row_to_json(w) FROM work_items w ORDER BY id');
     const [rows, changes] = [await contents(), await column('SELECT count(*) FROM scaler.table_change')];
-    await layRows(link, NAMES);
+    await layRows(link, WORK_ITEMS);
     const slots = await column<number>(
       `SELECT (uuid_hash_extended(id, 0) & ${SLOTS - 1})::int FROM work_items ORDER BY ctid`,
     );
@@ -372,14 +366,14 @@ describe('ticking', () => {
     await holder.connect();
     try {
       await holder.query('BEGIN; LOCK TABLE work_items IN ACCESS SHARE MODE');
-      await assert.rejects(layRows(link, NAMES), { code: '55P03' });
+      await assert.rejects(layRows(link, WORK_ITEMS), { code: '55P03' });
     } finally {
       await holder.end();
     }
   });
 
   test('ids are read in order, of the slots asked only', async () => {
-    await addRows(link, NAMES, 100);
+    await addRows(link, WORK_ITEMS, 100);
     const all = await column<string>('SELECT id::text FROM work_items ORDER BY id');
     assert.deepEqual((await fence.readIds({ slots: ALL })).slice(), all);
     const some = await fence.readIds({ slots: ALL.slice(0, 10) });
@@ -393,9 +387,9 @@ describe('ticking', () => {
     try {
       await planner.query(FENCE_SETTINGS);
       await planner.query(`PREPARE t AS ${TICK_TEXT}`);
-      await planner.query(`PREPARE o AS ${tickText(NAMES, SLOTS, { form: 'over', withBefore: true })}`);
+      await planner.query(`PREPARE o AS ${tickText(WORK_ITEMS, SLOTS, { form: 'over', withBefore: true })}`);
       for (const rows of [0, 10, 20_000]) {
-        await addRows(link, NAMES, rows);
+        await addRows(link, WORK_ITEMS, rows);
         for (const mayAnalyze of [false, true]) {
           if (mayAnalyze) await admin.query('ANALYZE work_items');
           for (const [name, byId] of [
@@ -430,7 +424,7 @@ describe('an owner and its successor at the same moment', () => {
   beforeEach(async () => {
     other = new pg.Client({ connectionString: database.url });
     await other.connect();
-    await addRows(link, NAMES, 200);
+    await addRows(link, WORK_ITEMS, 200);
     await claim('a', 1);
     await tick('a', 10);
   });
@@ -554,7 +548,7 @@ test('epochs are never drawn twice, rise above what is asked, and above each oth
   const links = await Promise.all(Array.from({ length: 4 }, connect));
   try {
     const draws = links.flatMap((own, index) => {
-      const ownFence = new Fence(own, NAMES, { slots: SLOTS });
+      const ownFence = new Fence(own, WORK_ITEMS, { slots: SLOTS });
       return Array.from({ length: 25 }, (_, round) => {
         const above = (round * 7 + index * 3) % 40;
         return ownFence.drawEpoch(above).then((epoch) => ({ above, epoch }));
@@ -580,7 +574,7 @@ test('four workers that claim and tick at random never increment a row twice for
   const ROWS = 1_500;
   const DURATION_MS = 4_000;
   const TICK_MS = 40;
-  await addRows(link, NAMES, ROWS);
+  await addRows(link, WORK_ITEMS, ROWS);
   // What happens to one slot happens in the order of this record: its row's lock sees to it.
   await admin.query(`CREATE TABLE history (number bigserial, slot int, version bigint, worker text, last_tick bigint, is_tick boolean);
     CREATE FUNCTION record_history() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -599,7 +593,7 @@ test('four workers that claim and tick at random never increment a row twice for
   const sums = { rows: 0, stamped: 0, lost: 0, version: 1 };
   try {
     const loops = links.flatMap((own, index) => {
-      const ownFence = new Fence(own, NAMES, { slots: SLOTS });
+      const ownFence = new Fence(own, WORK_ITEMS, { slots: SLOTS });
       const worker = `w${index}`;
       const claiming = async () => {
         while (!isOver()) {
@@ -648,10 +642,10 @@ test('four workers that claim and tick at random never increment a row twice for
 });
 
 test('warming opens connections and prepares statements, and stamps nothing', async () => {
-  await addRows(link, NAMES, 20);
+  await addRows(link, WORK_ITEMS, 20);
   const other = await connect();
   try {
-    const warmed = new Fence(other, NAMES, { slots: SLOTS });
+    const warmed = new Fence(other, WORK_ITEMS, { slots: SLOTS });
     await warmed.warm({ worker: 'w', incarnation: 1 });
     await warmed.warm({ worker: 'w', incarnation: 1 });
     assert.deepEqual(await column('SELECT DISTINCT worker FROM scaler.slot'), [null]);

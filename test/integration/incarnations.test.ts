@@ -1,22 +1,14 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import pg from 'pg';
 import { adoptTable } from '../../shared/postgres/adoption.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
 import { Fence, type SlotHolder } from '../../shared/postgres/fence.ts';
 import { addRows } from '../../shared/postgres/rows.ts';
-import { parseTableNames } from '../../shared/postgres/table.ts';
 import { FORMER_CLAIM_TEXT, FORMER_TICK_TEXT } from '../support/former-statements.ts';
 import { freshDatabase, recordingLog, sharedPostgres, type TestDatabase } from '../support/postgres-server.ts';
+import { ADOPTED_BY_769ECBC, WORK_ITEMS } from '../support/work-items.ts';
 
-const NAMES = parseTableNames({
-  table: 'public.work_items',
-  idColumn: 'id',
-  valueColumn: 'value',
-  workerColumn: 'currentworker',
-});
-const FORMER = readFileSync(new URL('../support/adopted-by-769ecbc.sql', import.meta.url), 'utf8');
 const ALL = Array.from({ length: 16 }, (_, slot) => slot);
 const ROWS = 200;
 const { log } = recordingLog();
@@ -37,8 +29,8 @@ before(async () => {
   admin = new pg.Client({ connectionString: database.url });
   await admin.connect();
   // Adopted by the former version, so that what follows holds for a database that was upgraded.
-  await admin.query(FORMER);
-  fence = new Fence(link, NAMES, await adoptTable(link, { names: NAMES, slots: 16, log }));
+  await admin.query(ADOPTED_BY_769ECBC);
+  fence = new Fence(link, WORK_ITEMS, await adoptTable(link, { names: WORK_ITEMS, slots: 16, log }));
   await fence.drawEpoch(9);
 });
 
@@ -51,7 +43,7 @@ after(async () => {
 beforeEach(async () => {
   await admin.query(`TRUNCATE work_items;
     UPDATE scaler.slot SET epoch = 0, version = 0, worker = NULL, incarnation = NULL, last_tick = 0`);
-  await addRows(link, NAMES, ROWS);
+  await addRows(link, WORK_ITEMS, ROWS);
 });
 
 const claim = (holder: SlotHolder, version: number, epoch = 5) =>

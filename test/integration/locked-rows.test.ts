@@ -7,20 +7,14 @@ import { connectPostgres, type PostgresLink } from '../../shared/postgres/connec
 import { CLAIM_LANE, Fence } from '../../shared/postgres/fence.ts';
 import { CLAIM_TEXT, ROW_PATIENCE_MS, tickText } from '../../shared/postgres/fence-statements.ts';
 import { addRows } from '../../shared/postgres/rows.ts';
-import { parseTableNames } from '../../shared/postgres/table.ts';
 import type { TickRequest, TickResult } from '../../shared/postgres/tick-result.ts';
 import { freshDatabase, recordingLog, sharedPostgres, type TestDatabase } from '../support/postgres-server.ts';
+import { WORK_ITEMS } from '../support/work-items.ts';
 
-const NAMES = parseTableNames({
-  table: 'work_items',
-  idColumn: 'id',
-  valueColumn: 'value',
-  workerColumn: 'currentworker',
-});
 const SLOTS = 64;
 const ROWS = 200;
 const ALL = Array.from({ length: SLOTS }, (_, slot) => slot);
-const TICK_TEXT = tickText(NAMES, SLOTS);
+const TICK_TEXT = tickText(WORK_ITEMS, SLOTS);
 const { log } = recordingLog();
 
 /** An application's transactions lock rows; claims and other ticks lock slots. Only the first are given up on. */
@@ -37,7 +31,7 @@ describe('ticks and the locks of others', () => {
     link = await connectPostgres({ connectionString: database.url, applicationName: 'test' }, { log });
     admin = new pg.Client({ connectionString: database.url });
     await admin.connect();
-    fence = new Fence(link, NAMES, await adoptTable(link, { names: NAMES, slots: SLOTS, log }));
+    fence = new Fence(link, WORK_ITEMS, await adoptTable(link, { names: WORK_ITEMS, slots: SLOTS, log }));
     await fence.drawEpoch(9);
   });
 
@@ -53,7 +47,7 @@ describe('ticks and the locks of others', () => {
     );
     other = new pg.Client({ connectionString: database.url });
     await other.connect();
-    await addRows(link, NAMES, ROWS);
+    await addRows(link, WORK_ITEMS, ROWS);
     await fence.claim({ worker: 'a', incarnation: 1, epoch: 1, version: 1, slots: ALL });
     ({ checksum } = await tick(10));
   });
@@ -261,7 +255,7 @@ describe('ticks and the locks of others', () => {
       GRANT SELECT ON work_items TO ${role}; GRANT UPDATE (value, currentworker) ON work_items TO ${role}`);
     try {
       await other.query(`SET ROLE ${role}`);
-      const { rows } = await other.query(tickText(NAMES, SLOTS, { form: 'over' }), [
+      const { rows } = await other.query(tickText(WORK_ITEMS, SLOTS, { form: 'over' }), [
         ...values('a', 11),
         '{}',
         '{}',

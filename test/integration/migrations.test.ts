@@ -1,26 +1,20 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { afterEach, before, beforeEach, describe, test } from 'node:test';
+import { afterEach, beforeEach, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import pg from 'pg';
+import type pg from 'pg';
 import { adoptTable, readAdoption } from '../../shared/postgres/adoption.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
 import { Fence } from '../../shared/postgres/fence.ts';
 import { MIGRATIONS, type Migration } from '../../shared/postgres/migrations.ts';
 import { addRows, removeRows } from '../../shared/postgres/rows.ts';
-import { parseTableNames, TableError } from '../../shared/postgres/table.ts';
+import { TableError } from '../../shared/postgres/table.ts';
 import { TableWatch } from '../../shared/postgres/table-watch.ts';
 import { VERSION } from '../../shared/process/version.ts';
 import { FORMER_CLAIM_TEXT, FORMER_TICK_TEXT } from '../support/former-statements.ts';
-import { freshDatabase, recordingLog, sharedPostgres, type TestDatabase } from '../support/postgres-server.ts';
+import { type OpenedDatabase, openClient, openDatabase } from '../support/opened-database.ts';
+import type { recordingLog, TestDatabase } from '../support/postgres-server.ts';
+import { ADOPTED_BY_769ECBC, WORK_ITEMS } from '../support/work-items.ts';
 
-const NAMES = parseTableNames({
-  table: 'public.work_items',
-  idColumn: 'id',
-  valueColumn: 'value',
-  workerColumn: 'currentworker',
-});
-const FORMER = readFileSync(new URL('../support/adopted-by-769ecbc.sql', import.meta.url), 'utf8');
 const NEWEST = MIGRATIONS.at(-1)!;
 /** A migration of a version to come. */
 const LATER: Migration = {
@@ -31,43 +25,27 @@ const LATER: Migration = {
   run: async ({ session }) => void (await session.query({ text: 'CREATE TABLE scaler.later (at timestamptz)' })),
 };
 
-let server: { url: string };
+let opened: OpenedDatabase;
 let database: TestDatabase;
 let link: PostgresLink;
 let admin: pg.Client;
 let records: ReturnType<typeof recordingLog>;
 
-before(async () => {
-  server = await sharedPostgres();
-});
-
 beforeEach(async () => {
-  database = await freshDatabase(server.url);
-  records = recordingLog();
-  link = await connect(database.url);
-  admin = await openClient(database.url);
+  opened = await openDatabase();
+  ({ database, link, admin, records } = opened);
 });
 
-afterEach(async () => {
-  await link.close();
-  await admin.end();
-  await database.drop();
-});
+afterEach(() => opened.close());
 
 const adopt = (more: readonly Migration[] = [], by = link) =>
-  adoptTable(by, { names: NAMES, slots: 16, log: records.log, migrations: [...MIGRATIONS, ...more] });
+  adoptTable(by, { names: WORK_ITEMS, slots: 16, log: records.log, migrations: [...MIGRATIONS, ...more] });
 const connect = (url: string) =>
   connectPostgres({ connectionString: url, applicationName: 'test' }, { log: records.log });
 const said = (pattern: RegExp) => records.lines.filter(({ msg }) => pattern.test(msg));
 
-async function openClient(url: string): Promise<pg.Client> {
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  return client;
-}
-
 async function adoptAsBefore(): Promise<void> {
-  await admin.query(FORMER);
+  await admin.query(ADOPTED_BY_769ECBC);
 }
 
 async function column<Value>(text: string): Promise<Value[]> {
@@ -86,11 +64,11 @@ async function errorOf(work: Promise<unknown>): Promise<TableError> {
 
 /** The triggers count what comes, moves and goes. */
 async function requireCounting(): Promise<void> {
-  const watch = new TableWatch(link, NAMES, { slots: 16 });
+  const watch = new TableWatch(link, WORK_ITEMS, { slots: 16 });
   const { at } = await watch.count();
-  await addRows(link, NAMES, 50);
+  await addRows(link, WORK_ITEMS, 50);
   await admin.query('UPDATE public.work_items SET id = gen_random_uuid()');
-  await removeRows(link, NAMES, 20);
+  await removeRows(link, WORK_ITEMS, 20);
   const { deltas, recount } = await watch.changesSince(at);
   const counted = await watch.count();
   assert.equal(recount, false);
@@ -107,9 +85,9 @@ describe('a database that is adopted already', () => {
   test('of commit 769ecbc is upgraded with its rows and owners, and the second start changes nothing', async () => {
     await adoptAsBefore();
     const slots = Array.from({ length: 16 }, (_, slot) => slot);
-    const fence = new Fence(link, NAMES, { slots: 16 });
+    const fence = new Fence(link, WORK_ITEMS, { slots: 16 });
     const epoch = await fence.drawEpoch(0);
-    await addRows(link, NAMES, 100);
+    await addRows(link, WORK_ITEMS, 100);
     await admin.query(FORMER_CLAIM_TEXT, [slots, 'a', epoch, 1]);
     assert.equal((await admin.query(FORMER_TICK_TEXT, [slots, 'a', 7])).rows.length, 100);
     assert.deepEqual(await adopt(), { slots: 16 });
@@ -118,7 +96,7 @@ describe('a database that is adopted already', () => {
       await column('SELECT number FROM scaler.migration ORDER BY 1'),
       MIGRATIONS.map(({ number }) => number),
     );
-    assert.deepEqual(await readAdoption(link, NAMES), { slots: 16 });
+    assert.deepEqual(await readAdoption(link, WORK_ITEMS), { slots: 16 });
     assert.deepEqual(
       await column("SELECT proname FROM pg_proc WHERE prosrc ILIKE '%notify%' AND proname ~ '^record_'"),
       [],
@@ -133,7 +111,7 @@ describe('a database that is adopted already', () => {
       before,
     );
     assert.deepEqual(said(/recreating|replaced/), []);
-    await removeRows(link, NAMES, 100);
+    await removeRows(link, WORK_ITEMS, 100);
     await requireCounting();
   });
 
@@ -179,10 +157,10 @@ describe('a database that is adopted already', () => {
 
   test('lets workers of the former version go on after a later migration, unless it says that they cannot', async () => {
     await adopt([LATER]);
-    assert.deepEqual(await readAdoption(link, NAMES), { slots: 16 });
+    assert.deepEqual(await readAdoption(link, WORK_ITEMS), { slots: 16 });
     const breaking = { ...LATER, number: 1002, name: 'breaking', breaksWorkers: true, run: async () => {} };
     await adopt([LATER, breaking]);
-    const error = await errorOf(readAdoption(link, NAMES));
+    const error = await errorOf(readAdoption(link, WORK_ITEMS));
     assert.equal(error.code, 'newer-schema');
     assert.match(error.message, /workers that know migration 1002; upgrade this program/);
   });
@@ -260,7 +238,7 @@ describe('functions and triggers', () => {
       await adopt();
       assert.equal(said(/trigger functions were not as this version defines them/).length, 1);
       await requireCounting();
-      assert.ok((await new Fence(link, NAMES, { slots: 16 }).drawEpoch(40)) > 40);
+      assert.ok((await new Fence(link, WORK_ITEMS, { slots: 16 }).drawEpoch(40)) > 40);
     });
   }
 

@@ -6,15 +6,9 @@ import { adoptTable } from '../../shared/postgres/adoption.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
 import { Fence } from '../../shared/postgres/fence.ts';
 import { addRows } from '../../shared/postgres/rows.ts';
-import { parseTableNames } from '../../shared/postgres/table.ts';
 import { freshDatabase, recordingLog, sharedPostgres, type TestDatabase } from '../support/postgres-server.ts';
+import { WORK_ITEMS } from '../support/work-items.ts';
 
-const NAMES = parseTableNames({
-  table: 'work_items',
-  idColumn: 'id',
-  valueColumn: 'value',
-  workerColumn: 'currentworker',
-});
 const ALL = Array.from({ length: 64 }, (_, slot) => slot);
 const ROUNDS_APART_MS = 1_000;
 const { log } = recordingLog();
@@ -30,8 +24,8 @@ before(async () => {
   link = await connectPostgres({ connectionString: database.url, applicationName: 'holder' }, { log });
   admin = new pg.Client({ connectionString: database.url });
   await admin.connect();
-  fence = new Fence(link, NAMES, await adoptTable(link, { names: NAMES, slots: 64, log }));
-  await addRows(link, NAMES, 500);
+  fence = new Fence(link, WORK_ITEMS, await adoptTable(link, { names: WORK_ITEMS, slots: 64, log }));
+  await addRows(link, WORK_ITEMS, 500);
   await fence.claim({ worker: 'a', incarnation: 1, epoch: await fence.drawEpoch(0), version: 1, slots: ALL });
 });
 
@@ -80,7 +74,7 @@ test('rounds of one or two statements, and rounds that follow each other at once
   // What was given away and is not taken yet, and what is the worker's own: no connection is opened for that.
   const holding = `SELECT pid FROM pg_stat_activity WHERE application_name = 'holder' AND query ~ 'REPEATABLE READ|COMMIT'`;
   const { rows: before } = await admin.query(holding);
-  fence = new Fence(link, NAMES, { slots: 64 });
+  fence = new Fence(link, WORK_ITEMS, { slots: 64 });
   for (let round = 0; round < 2; round += 1) {
     await delay(ROUNDS_APART_MS);
     at += 1;
@@ -121,7 +115,7 @@ test('ticks go on when the connection that holds it is lost', async () => {
 
 test('the server drops it when this process stands still: no frozen worker holds pruning back for long', async () => {
   // One that has lost no connection just now: after a loss nothing is held for a while. Those before it left theirs open.
-  fence = new Fence(link, NAMES, { slots: 64 });
+  fence = new Fence(link, WORK_ITEMS, { slots: 64 });
   const text = `SELECT pid FROM pg_stat_activity
     WHERE application_name = 'holder' AND query ~ 'COMMIT|REPEATABLE READ' AND pid <> ALL ($1::int[])`;
   const before = (await admin.query(text, [[]])).rows.map(({ pid }) => pid);

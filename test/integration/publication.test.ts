@@ -1,56 +1,38 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { afterEach, before, beforeEach, describe, test } from 'node:test';
-import pg from 'pg';
+import { afterEach, beforeEach, describe, test } from 'node:test';
+import type pg from 'pg';
 import { Registry } from 'prom-client';
 import { performCoordinator } from '../../services/coordinator/effects.ts';
 import { makeCoordinatorMetrics } from '../../services/coordinator/metrics.ts';
 import { makeCoordinatorReports } from '../../services/coordinator/reports.ts';
 import { adoptTable } from '../../shared/postgres/adoption.ts';
-import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
+import type { PostgresLink } from '../../shared/postgres/connection.ts';
 import { Fence } from '../../shared/postgres/fence.ts';
 import { addRows, removeRows } from '../../shared/postgres/rows.ts';
-import { parseTableNames, TableError } from '../../shared/postgres/table.ts';
+import { TableError } from '../../shared/postgres/table.ts';
 import { TableWatch } from '../../shared/postgres/table-watch.ts';
 import { makeCoordinatorConfig } from '../support/machine-fixtures.ts';
-import { freshDatabase, recordingLog, sharedPostgres, type TestDatabase } from '../support/postgres-server.ts';
+import { type OpenedDatabase, openDatabase } from '../support/opened-database.ts';
+import type { recordingLog } from '../support/postgres-server.ts';
+import { ADOPTED_BY_769ECBC, WORK_ITEMS } from '../support/work-items.ts';
 
 /** A publication of all tables, as logical replication and blue/green upgrades make it. Its rules apply at any wal_level. */
 const PUBLISH = 'CREATE PUBLICATION everything FOR ALL TABLES';
-const NAMES = parseTableNames({
-  table: 'public.work_items',
-  idColumn: 'id',
-  valueColumn: 'value',
-  workerColumn: 'currentworker',
-});
-const FORMER = readFileSync(new URL('../support/adopted-by-769ecbc.sql', import.meta.url), 'utf8');
 const SLOTS = Array.from({ length: 16 }, (_, slot) => slot);
 
-let server: { url: string };
-let database: TestDatabase;
+let opened: OpenedDatabase;
 let link: PostgresLink;
 let admin: pg.Client;
 let records: ReturnType<typeof recordingLog>;
 
-before(async () => {
-  server = await sharedPostgres();
-});
-
 beforeEach(async () => {
-  database = await freshDatabase(server.url);
-  records = recordingLog();
-  link = await connectPostgres({ connectionString: database.url, applicationName: 'test' }, { log: records.log });
-  admin = new pg.Client({ connectionString: database.url });
-  await admin.connect();
+  opened = await openDatabase();
+  ({ link, admin, records } = opened);
 });
 
-afterEach(async () => {
-  await link.close();
-  await admin.end();
-  await database.drop();
-});
+afterEach(() => opened.close());
 
-const adopt = () => adoptTable(link, { names: NAMES, slots: 16, log: records.log });
+const adopt = () => adoptTable(link, { names: WORK_ITEMS, slots: 16, log: records.log });
 const said = (pattern: RegExp) => records.lines.filter(({ msg }) => pattern.test(msg));
 
 async function changes(): Promise<number> {
@@ -59,17 +41,17 @@ async function changes(): Promise<number> {
 
 /** All that leaders and workers write. */
 async function exercise(): Promise<void> {
-  const fence = new Fence(link, NAMES, { slots: 16 });
-  const watch = new TableWatch(link, NAMES, { slots: 16 });
+  const fence = new Fence(link, WORK_ITEMS, { slots: 16 });
+  const watch = new TableWatch(link, WORK_ITEMS, { slots: 16 });
   const epoch = await fence.drawEpoch(0);
   const { at: since } = await watch.count();
-  await addRows(link, NAMES, 100);
+  await addRows(link, WORK_ITEMS, 100);
   await fence.claim({ worker: 'a', incarnation: 1, epoch, version: 1, slots: SLOTS });
   assert.equal((await fence.tick({ worker: 'a', incarnation: 1, tick: 5, slots: SLOTS })).rows, 100);
   // As if the database's clock had been set back by a minute.
   await admin.query('UPDATE scaler.slot SET last_tick = extract(epoch FROM now())::bigint + 60');
   assert.equal(await fence.rebase({ worker: 'a', incarnation: 1, slots: SLOTS }), 16);
-  await removeRows(link, NAMES, 100);
+  await removeRows(link, WORK_ITEMS, 100);
   const { at, connection } = await watch.changesSince(since);
   const prune = () => watch.prune({ after: null, at, epoch, connection });
   assert.ok((await prune()).pruned > 0);
@@ -92,7 +74,7 @@ describe('beside a publication of all tables', () => {
   });
 
   test('a database of commit 769ecbc whose changes piled up is migrated, and then pruned', async () => {
-    await admin.query(FORMER);
+    await admin.query(ADOPTED_BY_769ECBC);
     await admin.query(PUBLISH);
     await admin.query(
       'INSERT INTO scaler.table_change (slot, delta) SELECT n % 16, 0 FROM generate_series(1, 250000) n',
@@ -168,7 +150,7 @@ test('a failing prune is logged once, counted each time, and logged again after 
   await adopt();
   const registry = new Registry();
   const metrics = makeCoordinatorMetrics(registry);
-  const table = new TableWatch(link, NAMES, { slots: 16 });
+  const table = new TableWatch(link, WORK_ITEMS, { slots: 16 });
   const { log } = records;
   const scaling = { rowsPerWorker: 1, minWorkers: 1, maxWorkers: 1 };
   const report = makeCoordinatorReports({ log, metrics, scaling, subject: 'ring.snapshot' });

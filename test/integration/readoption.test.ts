@@ -6,15 +6,9 @@ import { checkAdoption } from '../../shared/postgres/adoption-check.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
 import { Fence } from '../../shared/postgres/fence.ts';
 import { addRows } from '../../shared/postgres/rows.ts';
-import { parseTableNames } from '../../shared/postgres/table.ts';
 import { freshDatabase, recordingLog, sharedPostgres, type TestDatabase } from '../support/postgres-server.ts';
+import { WORK_ITEMS } from '../support/work-items.ts';
 
-const NAMES = parseTableNames({
-  table: 'work_items',
-  idColumn: 'id',
-  valueColumn: 'value',
-  workerColumn: 'currentworker',
-});
 const SLOTS = 16;
 const ALL = Array.from({ length: SLOTS }, (_, slot) => slot);
 const HOLDER = { worker: 'a', incarnation: 1 };
@@ -39,7 +33,7 @@ after(async () => {
 });
 
 async function adopt(): Promise<Fence> {
-  const fence = new Fence(link, NAMES, await adoptTable(link, { names: NAMES, slots: SLOTS, log }));
+  const fence = new Fence(link, WORK_ITEMS, await adoptTable(link, { names: WORK_ITEMS, slots: SLOTS, log }));
   const epoch = await fence.drawEpoch(0);
   await fence.claim({ ...HOLDER, epoch, version: 1, slots: ALL });
   return fence;
@@ -52,13 +46,13 @@ async function values(): Promise<number[]> {
 
 test('a schema scaler that was dropped and created again repeats no tick of its workers', async () => {
   const fence = await adopt();
-  await addRows(link, NAMES, ROWS);
+  await addRows(link, WORK_ITEMS, ROWS);
   const tick = Math.floor((await fence.measureClock()).serverMs / 1000);
   assert.equal((await fence.tick({ ...HOLDER, tick, slots: ALL })).rows, ROWS);
   await admin.query('DROP SCHEMA scaler CASCADE');
-  assert.equal((await checkAdoption(link, NAMES)).kind, 'mendable');
+  assert.equal((await checkAdoption(link, WORK_ITEMS)).kind, 'mendable');
   const again = await adopt();
-  assert.deepEqual(await checkAdoption(link, NAMES), { kind: 'sound' });
+  assert.deepEqual(await checkAdoption(link, WORK_ITEMS), { kind: 'sound' });
   assert.equal((await again.tick({ ...HOLDER, tick, slots: ALL })).rows, 0, 'its worker lived, and had this tick');
   assert.deepEqual(await values(), [1]);
 });

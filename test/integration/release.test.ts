@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { afterEach, before, beforeEach, describe, test } from 'node:test';
-import pg from 'pg';
+import { afterEach, beforeEach, describe, test } from 'node:test';
+import type pg from 'pg';
 import { adoptTable, planAdoption, readAdoption } from '../../shared/postgres/adoption.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
 import { Fence } from '../../shared/postgres/fence.ts';
@@ -8,7 +8,8 @@ import { releaseTable } from '../../shared/postgres/release.ts';
 import { addRows, removeRows } from '../../shared/postgres/rows.ts';
 import { parseTableNames, TableError } from '../../shared/postgres/table.ts';
 import { takeCatalogPicture } from '../support/catalog-picture.ts';
-import { freshDatabase, recordingLog, sharedPostgres, type TestDatabase } from '../support/postgres-server.ts';
+import { type OpenedDatabase, openDatabase } from '../support/opened-database.ts';
+import type { recordingLog, TestDatabase } from '../support/postgres-server.ts';
 
 const NAMES = parseTableNames({
   table: 'shop.orders',
@@ -36,32 +37,18 @@ const OWN_TABLE = `
   GRANT SELECT ON shop.orders TO PUBLIC;
   INSERT INTO shop.orders (note) SELECT n::text FROM generate_series(1, 200) n`;
 
-let server: { url: string };
+let opened: OpenedDatabase;
 let database: TestDatabase;
 let link: PostgresLink;
 let admin: pg.Client;
 let records: ReturnType<typeof recordingLog>;
 
-before(async () => {
-  server = await sharedPostgres();
-});
-
 beforeEach(async () => {
-  database = await freshDatabase(server.url);
-  records = recordingLog();
-  link = await connectPostgres(
-    { connectionString: database.url, applicationName: 'notifi-scaler' },
-    { log: records.log },
-  );
-  admin = new pg.Client({ connectionString: database.url });
-  await admin.connect();
+  opened = await openDatabase('notifi-scaler');
+  ({ database, link, admin, records } = opened);
 });
 
-afterEach(async () => {
-  await link.close();
-  await admin.end();
-  await database.drop();
-});
+afterEach(() => opened.close());
 
 const request = { names: NAMES, slots: 16 };
 const adopt = (more: { keepsStorageSettings?: boolean } = {}) =>

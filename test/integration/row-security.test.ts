@@ -8,17 +8,12 @@ import { Fence } from '../../shared/postgres/fence.ts';
 import { workerNeeds } from '../../shared/postgres/privileges.ts';
 import { explainRefusal } from '../../shared/postgres/refusal.ts';
 import { addRows } from '../../shared/postgres/rows.ts';
-import { parseTableNames, TableError } from '../../shared/postgres/table.ts';
+import { TableError } from '../../shared/postgres/table.ts';
 import { TableWatch } from '../../shared/postgres/table-watch.ts';
 import { freshDatabase, recordingLog, sharedPostgres, type TestDatabase } from '../support/postgres-server.ts';
 import { TestSystem } from '../support/test-system.ts';
+import { WORK_ITEMS } from '../support/work-items.ts';
 
-const NAMES = parseTableNames({
-  table: 'public.work_items',
-  idColumn: 'id',
-  valueColumn: 'value',
-  workerColumn: 'currentworker',
-});
 const SLOTS = Array.from({ length: 16 }, (_, slot) => slot);
 const ENABLE = 'ALTER TABLE public.work_items ENABLE ROW LEVEL SECURITY';
 const { log } = recordingLog();
@@ -78,10 +73,10 @@ describe('a role that row-level security applies to', () => {
     await admin.query(`CREATE ROLE ${role} LOGIN PASSWORD '${role}'; CREATE ROLE ${owner} LOGIN PASSWORD '${owner}'`);
     link = await connect(database.url);
     own = await connect(as(database.url, role));
-    await adoptTable(link, { names: NAMES, slots: 16, log });
+    await adoptTable(link, { names: WORK_ITEMS, slots: 16, log });
     await admin.query('SELECT scaler.draw_epoch(0)');
     await admin.query(`ALTER TABLE public.work_items OWNER TO ${owner}`);
-    await addRows(link, NAMES, 100);
+    await addRows(link, WORK_ITEMS, 100);
   });
 
   afterEach(async () => {
@@ -93,10 +88,10 @@ describe('a role that row-level security applies to', () => {
     await database.drop();
   });
 
-  const open = () => readAdoption(own, NAMES);
+  const open = () => readAdoption(own, WORK_ITEMS);
 
   async function requireTicking(): Promise<void> {
-    const fence = new Fence(own, NAMES, { slots: 16 });
+    const fence = new Fence(own, WORK_ITEMS, { slots: 16 });
     await fence.claim({ worker: 'a', incarnation: 1, epoch: 1, version: 1, slots: SLOTS });
     assert.equal((await fence.tick({ worker: 'a', incarnation: 1, tick: 1, slots: SLOTS })).rows, 100);
   }
@@ -144,13 +139,13 @@ describe('a role that row-level security applies to', () => {
 
   test('gets a refusal, and its remedy, from a running session as soon as the policies apply', async () => {
     await admin.query(grantWorker(role));
-    const fence = new Fence(own, NAMES, { slots: 16 });
+    const fence = new Fence(own, WORK_ITEMS, { slots: 16 });
     await fence.claim({ worker: 'a', incarnation: 1, epoch: 1, version: 1, slots: SLOTS });
     assert.equal((await fence.tick({ worker: 'a', incarnation: 1, tick: 1, slots: SLOTS })).rows, 100);
     await admin.query(ENABLE);
     const error = await fence.tick({ worker: 'a', incarnation: 1, tick: 2, slots: SLOTS }).catch((error) => error);
     assert.equal(error.code, '42501');
-    const explained = await explainRefusal((statement) => own.query('test', statement), workerNeeds(NAMES), error);
+    const explained = await explainRefusal((statement) => own.query('test', statement), workerNeeds(WORK_ITEMS), error);
     assert.ok(explained instanceof TableError);
     await admin.query(remediesOf(explained).others);
     assert.equal((await fence.tick({ worker: 'a', incarnation: 1, tick: 2, slots: SLOTS })).rows, 100);
@@ -158,10 +153,10 @@ describe('a role that row-level security applies to', () => {
 
   test('is told of a right that was taken away as of row-level security', async () => {
     await admin.query(`${grantWorker(role)}; REVOKE UPDATE ON scaler.slot FROM ${role}`);
-    const error = await new Fence(own, NAMES, { slots: 16 })
+    const error = await new Fence(own, WORK_ITEMS, { slots: 16 })
       .tick({ worker: 'a', incarnation: 1, tick: 2, slots: SLOTS })
       .catch((e) => e);
-    const explained = await explainRefusal((statement) => own.query('test', statement), workerNeeds(NAMES), error);
+    const explained = await explainRefusal((statement) => own.query('test', statement), workerNeeds(WORK_ITEMS), error);
     assert.match(String(explained), /GRANT SELECT, UPDATE ON scaler.slot TO/);
   });
 
@@ -174,22 +169,22 @@ describe('a role that row-level security applies to', () => {
       await admin.query(`ALTER TABLE ${table} ENABLE ROW LEVEL SECURITY; GRANT USAGE ON SCHEMA scaler TO ${role};
         GRANT SELECT, UPDATE, DELETE ON ALL TABLES IN SCHEMA scaler TO ${role}; GRANT SELECT ON public.work_items TO ${role};
         GRANT USAGE, UPDATE ON SEQUENCE scaler.epoch TO ${role}`);
-      const adopt = () => adoptTable(own, { names: NAMES, slots: 16, log });
+      const adopt = () => adoptTable(own, { names: WORK_ITEMS, slots: 16, log });
       await assert.rejects(own.query('test', { text: `SELECT FROM ${table}` }), { code: '42501' });
       await admin.query(remediesOf(await errorOf(adopt())).bypass);
       await adopt();
-      assert.equal((await new TableWatch(own, NAMES, { slots: 16 }).count()).rows, 100);
+      assert.equal((await new TableWatch(own, WORK_ITEMS, { slots: 16 }).count()).rows, 100);
     });
   }
 
   test('and owns the trigger functions has coordinators refuse: applications could write no row', async () => {
     await admin.query(`GRANT INSERT ON scaler.table_change TO ${role}; GRANT CREATE, USAGE ON SCHEMA scaler TO ${role};
       ALTER FUNCTION scaler.record_insert() OWNER TO ${role}; ALTER TABLE scaler.table_change ENABLE ROW LEVEL SECURITY`);
-    await assert.rejects(addRows(link, NAMES, 1), { code: '42501' });
-    const error = await errorOf(adoptTable(link, { names: NAMES, slots: 16, log }));
+    await assert.rejects(addRows(link, WORK_ITEMS, 1), { code: '42501' });
+    const error = await errorOf(adoptTable(link, { names: WORK_ITEMS, slots: 16, log }));
     await admin.query(/run: (.*)$/.exec(error.message)?.[1] ?? '');
-    await adoptTable(link, { names: NAMES, slots: 16, log });
-    assert.equal(await addRows(link, NAMES, 1), 1);
+    await adoptTable(link, { names: WORK_ITEMS, slots: 16, log });
+    assert.equal(await addRows(link, WORK_ITEMS, 1), 1);
   });
 });
 

@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { after, before, describe, type TestContext, test } from 'node:test';
 import pg from 'pg';
 import { AuditedSystem, assertSound, type Ways } from '../support/audited-system.ts';
 import { eventually, type ServiceProcess } from '../support/service-process.ts';
 import { TestSystem } from '../support/test-system.ts';
+import { ADOPTED_BY_769ECBC } from '../support/work-items.ts';
 
-const FORMER = readFileSync(new URL('../support/adopted-by-769ecbc.sql', import.meta.url), 'utf8');
 const ROWS = 30;
 const TWIN = 'twin';
 /** Ticks of a successor to look at: a former process beside it would come to tick within one or two. */
@@ -118,7 +117,7 @@ test('a worker whose database is not upgraded yet says so, and begins once a coo
   t.after(() => system.stop());
   const admin = new pg.Client({ connectionString: system.databaseUrl });
   await admin.connect();
-  await admin.query(FORMER);
+  await admin.query(ADOPTED_BY_769ECBC);
   await admin.end();
   const worker = system.worker('worker-1');
   const line = await worker.waitFor('the wait', ({ msg }) => /waiting for a coordinator/.test(msg ?? ''));

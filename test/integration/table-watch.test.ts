@@ -6,17 +6,11 @@ import { adoptTable } from '../../shared/postgres/adoption.ts';
 import { connectPostgres, type PostgresLink } from '../../shared/postgres/connection.ts';
 import { Fence } from '../../shared/postgres/fence.ts';
 import { addRows, removeRows } from '../../shared/postgres/rows.ts';
-import { parseTableNames } from '../../shared/postgres/table.ts';
 import { type TableCount, TableWatch } from '../../shared/postgres/table-watch.ts';
 import { freshDatabase, recordingLog, sharedPostgres, type TestDatabase } from '../support/postgres-server.ts';
 import { eventually } from '../support/service-process.ts';
+import { WORK_ITEMS } from '../support/work-items.ts';
 
-const NAMES = parseTableNames({
-  table: 'work_items',
-  idColumn: 'id',
-  valueColumn: 'value',
-  workerColumn: 'currentworker',
-});
 const SLOTS = 32;
 const { log } = recordingLog();
 
@@ -29,9 +23,9 @@ let admin: pg.Client;
 before(async () => {
   database = await freshDatabase((await sharedPostgres()).url);
   link = await connectPostgres({ connectionString: database.url, applicationName: 'test' }, { log });
-  const adoption = await adoptTable(link, { names: NAMES, slots: SLOTS, log });
-  watch = new TableWatch(link, NAMES, adoption);
-  fence = new Fence(link, NAMES, adoption);
+  const adoption = await adoptTable(link, { names: WORK_ITEMS, slots: SLOTS, log });
+  watch = new TableWatch(link, WORK_ITEMS, adoption);
+  fence = new Fence(link, WORK_ITEMS, adoption);
   admin = await openClient();
 });
 
@@ -141,8 +135,8 @@ describe('counting', () => {
 
   test('each insert and delete is told once, netted by slot, with its totals', async () => {
     const tally = new Tally(await watch.count());
-    await addRows(link, NAMES, 500);
-    await removeRows(link, NAMES, 120);
+    await addRows(link, WORK_ITEMS, 500);
+    await removeRows(link, WORK_ITEMS, 120);
     const change = await watch.changesSince(tally.at);
     assert.deepEqual([change.added, change.removed], [500, 120]);
     assert.ok(change.deltas.every(({ delta }) => delta !== 0));
@@ -153,7 +147,7 @@ describe('counting', () => {
   });
 
   test('a row that takes another id moves to its new slot', async () => {
-    await addRows(link, NAMES, 100);
+    await addRows(link, WORK_ITEMS, 100);
     const tally = new Tally(await watch.count());
     await admin.query('UPDATE work_items SET id = gen_random_uuid()');
     await admin.query('UPDATE work_items SET id = id');
@@ -162,7 +156,7 @@ describe('counting', () => {
   });
 
   test('rows that a conflict kept out, and statements that did nothing, are no changes', async () => {
-    await addRows(link, NAMES, 10);
+    await addRows(link, WORK_ITEMS, 10);
     const { at } = await watch.count();
     await admin.query('INSERT INTO work_items (id) SELECT id FROM work_items ON CONFLICT (id) DO UPDATE SET value = 3');
     await admin.query('INSERT INTO work_items (id) SELECT id FROM work_items ON CONFLICT DO NOTHING');
@@ -218,10 +212,10 @@ describe('counting', () => {
   });
 
   test('a table that was truncated is to be counted anew', async () => {
-    await addRows(link, NAMES, 100);
+    await addRows(link, WORK_ITEMS, 100);
     const { at } = await watch.count();
     await admin.query('TRUNCATE work_items');
-    await addRows(link, NAMES, 5);
+    await addRows(link, WORK_ITEMS, 5);
     assert.equal((await watch.changesSince(at)).recount, true);
     const tally = new Tally(await watch.count());
     assert.equal(tally.rows, 5);
@@ -242,7 +236,7 @@ describe('what is dead in scaler.table_change', () => {
     const before = await readScans();
     const changes = 25;
     for (let round = 0; round < changes; round += 1) {
-      await addRows(link, NAMES, 1);
+      await addRows(link, WORK_ITEMS, 1);
       await tally.follow();
       await watch.prune({ after: pruned, at: tally.at, epoch, connection: tally.connection });
       pruned = tally.at;
@@ -282,7 +276,7 @@ describe('transactions around the count', () => {
     await tally.follow();
     assert.equal(tally.rows, 0);
     // A later transaction, committed before the earlier one, draws the snapshots' upper end past it.
-    await addRows(link, NAMES, 10);
+    await addRows(link, WORK_ITEMS, 10);
     await tally.follow();
     assert.equal(tally.rows, 10);
     await writer.query('COMMIT');
@@ -296,7 +290,7 @@ describe('transactions around the count', () => {
   test('pruning deletes what was counted, keeps what was not, and nothing for a former leader', async () => {
     const epoch = await fence.drawEpoch(0);
     const writer = await openClient();
-    await addRows(link, NAMES, 10);
+    await addRows(link, WORK_ITEMS, 10);
     await writer.query(`BEGIN; ${insertSome(25)}`);
     const tally = new Tally(await watch.count());
     await writer.query('COMMIT');
@@ -314,10 +308,10 @@ describe('transactions around the count', () => {
 
   test('changes are pruned over the connection only that they were polled over', async () => {
     const epoch = await fence.drawEpoch(0);
-    await addRows(link, NAMES, 10);
+    await addRows(link, WORK_ITEMS, 10);
     const { at, connection } = await watch.count();
     assert.equal((await watch.prune({ after: null, at, epoch, connection: 'another' })).pruned, 0);
-    const other = new TableWatch(link, NAMES, { slots: SLOTS });
+    const other = new TableWatch(link, WORK_ITEMS, { slots: SLOTS });
     assert.notEqual((await other.count()).connection, connection);
     assert.ok((await watch.prune({ after: null, at, epoch, connection })).pruned > 0);
   });

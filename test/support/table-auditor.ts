@@ -7,19 +7,13 @@ import { PostgresUnavailableError } from '../../shared/postgres/failure.ts';
 import { Inspection } from '../../shared/postgres/inspection.ts';
 import { outlastOutages } from '../../shared/postgres/patience.ts';
 import { addRows, removeRows } from '../../shared/postgres/rows.ts';
-import { parseTableNames } from '../../shared/postgres/table.ts';
 import { isUneven } from '../../shared/ring/assignment.ts';
+import { WORK_ITEMS } from './work-items.ts';
 
 /** As the audit's own. */
 const SAMPLE_EVERY_MS = 400;
 const ADOPTION_EVERY_MS = 50;
 const SILENT = pino({ level: 'silent' });
-const TABLE = parseTableNames({
-  table: 'public.work_items',
-  idColumn: 'id',
-  valueColumn: 'value',
-  workerColumn: 'currentworker',
-});
 
 /** Watches the table from outside, by a connection of its own that no fault touches, and changes it where asked. */
 export class TableAuditor {
@@ -29,7 +23,7 @@ export class TableAuditor {
 
   private constructor(link: PostgresLink, adoption: Adoption, signal: AbortSignal) {
     this.#link = link;
-    this.#inspection = new Inspection(link, TABLE, adoption);
+    this.#inspection = new Inspection(link, WORK_ITEMS, adoption);
     this.#signal = signal;
   }
 
@@ -38,7 +32,7 @@ export class TableAuditor {
     const link = await connectPostgres({ connectionString: url, applicationName: 'auditor' }, { log: SILENT, signal });
     try {
       for (;;) {
-        const adoption = await readAdoption(link, TABLE);
+        const adoption = await readAdoption(link, WORK_ITEMS);
         if (adoption !== null) return new TableAuditor(link, adoption, signal);
         await wait(ADOPTION_EVERY_MS, undefined, { signal });
       }
@@ -79,11 +73,11 @@ export class TableAuditor {
 
   /** Where an outage takes the answer, rows may be added or removed twice. */
   async addRows(count: number): Promise<void> {
-    await this.#patiently(() => addRows(this.#link, TABLE, count));
+    await this.#patiently(() => addRows(this.#link, WORK_ITEMS, count));
   }
 
   async removeRows(count: number): Promise<void> {
-    await this.#patiently(() => removeRows(this.#link, TABLE, count));
+    await this.#patiently(() => removeRows(this.#link, WORK_ITEMS, count));
   }
 
   close(): Promise<void> {
