@@ -62,10 +62,11 @@ describe('ticks and the locks of others', () => {
     return (await admin.query({ text, values: args, rowMode: 'array' })).rows.map(([value]) => value as Value);
   }
 
-  /** Locks the first or the last row, as ticks come by them. */
+  /** Locks the first or the last row, as ticks come by them: another one each time, though an update may move a row to the end. */
   async function lockRow(end: 'first' | 'last'): Promise<{ readonly id: string; readonly slot: number }> {
     const { rows } = await other.query(`UPDATE work_items SET value = value WHERE id =
-        (SELECT id FROM work_items ORDER BY ctid ${end === 'first' ? 'ASC' : 'DESC'} LIMIT 1)
+        (SELECT id FROM work_items WHERE xmin::text IS DISTINCT FROM pg_current_xact_id_if_assigned()::text
+          ORDER BY ctid ${end === 'first' ? 'ASC' : 'DESC'} LIMIT 1)
       RETURNING id::text, (uuid_hash_extended(id, 0) & ${SLOTS - 1})::int AS slot`);
     return rows[0];
   }
