@@ -38,7 +38,7 @@ export interface AuditResult {
   readonly samples: number;
   /** The longest time between two samples: within it, a double and a missed tick of one row cancel. */
   readonly longestGapSeconds: number;
-  /** Postgres did not answer. What was missed meanwhile is counted all the same. */
+  /** Postgres did not answer. Ticks missed during the outage are counted all the same. */
   readonly blindSeconds: number;
   /** In the last sample. */
   readonly rows: number;

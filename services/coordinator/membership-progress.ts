@@ -3,11 +3,11 @@ import { type Member, type MembershipState, type MembershipStep, nothing } from 
 import type { FenceProgress } from './protocol.ts';
 
 /**
- * Does each worker tick? Judged by what the fence says of its slots, because a liveness value may be put by anybody.
+ * Does each worker tick? The fence decides: any client with the right login can put a liveness value.
  *
  * A member's progress: moving → standing (its newest tick in the fence stays the same) → asked about (do its slots have rows?)
- * → with rows, and so not ticking; or without, and judged anew. Each time that Postgres stands still for all, everybody is
- * judged anew: eviction is for where another worker could do better.
+ * → with rows: not ticking; without rows: judged again from now on. If no worker's tick moves, Postgres is stalled and all workers
+ * are judged again from then on: an eviction helps only if another worker could do better.
  *
  * Only the newest tick counts: a worker that ticks all its rows but some is healthy.
  */

@@ -220,7 +220,7 @@ export function receiveDeletion(
   if (outcome === 'deleted') return removeMember(state, worker, { evidence: member.suspicion.evidence, nowMs });
   switch (member.suspicion.evidence) {
     case 'not-ticking':
-      // Renewed meanwhile, which says nothing: whoever renews it, its slots stand still.
+      // A renewal proves nothing here: any client may have put it, and the slots still stand.
       return removeMember(state, worker, { evidence: 'not-ticking', nowMs });
     case 'connection-closed':
       // Renewed after all, or expired: what the bucket says of it now decides, held against what was to be deleted.

@@ -79,8 +79,8 @@ export function judgeCoordinator(readiness: Readiness, facts: CoordinatorFacts):
 }
 
 /**
- * What is asked, and must be answered soon. Counting a large table, and so taking office, and mending may take long: the
- * check of the table shows meanwhile that Postgres answers.
+ * Requests that must be answered soon. Counting a large table may take long, and with it becoming leader and mending. During that
+ * time the check of the table shows that Postgres answers.
  */
 function askedBy(effect: CoordinatorEffect): 'Postgres' | 'NATS' | null {
   switch (effect.kind) {
@@ -100,7 +100,7 @@ function askedBy(effect: CoordinatorEffect): 'Postgres' | 'NATS' | null {
 function readAnswers(event: CoordinatorEvent, care: TableCare): readonly Answer<Dependency>[] {
   switch (event.kind) {
     case 'leader-observed':
-      // Whoever wrote it: NATS stores the key.
+      // Any coordinator may have written it: NATS stores keys.
       return event.entry === null ? NOTHING : [nats('write-leader', null)];
     case 'leader-read':
       return [nats('read-leader', null)];
@@ -149,7 +149,7 @@ function readAnswers(event: CoordinatorEvent, care: TableCare): readonly Answer<
   }
 }
 
-/** While it is being mended nobody need read of it: the outcome is reported. */
+/** Damage that is being mended is not reported: the outcome is. */
 function judgeTable(care: TableCare): readonly Answer<Dependency>[] {
   return isBeingMended(care) ? NOTHING : [{ from: 'table', what: 'table', reason: describeDamage(care) }];
 }

@@ -2,11 +2,11 @@ import type { Snapshot } from '../../shared/ring/snapshot.ts';
 import type { MembershipState } from './member.ts';
 
 /**
- * Do the workers see as many rows as were counted? Rows that no trigger reported (logical replication, a load with triggers off,
- * a partition) are ticked all the same, so the workers know of them.
+ * Do the workers see as many rows as the leader counted? Workers also tick rows that no trigger reported (logical replication, a
+ * load with triggers off, a partition), so their liveness values include them.
  *
- * A difference counts once it is larger than what changed lately, since what workers say is a round old, and has lasted. The
- * pause until the next doubt doubles while it stays: where workers cannot see all rows, counting again does not help.
+ * Liveness values are a round old. So only a difference that exceeds the recent changes, and lasts, makes the count doubtful. While
+ * the difference stays, the pause until the next doubt doubles: if workers cannot see all rows, counting again does not help.
  */
 export interface RowCensus {
   readonly nextAtMs: number;
@@ -35,7 +35,7 @@ export function noteChanged(census: RowCensus, rows: number): RowCensus {
   return rows === 0 ? census : { ...census, changed: census.changed + rows };
 }
 
-/** `told` null: the workers' words cannot be added up just now. */
+/** `told` null: the workers' rows cannot be added up at the moment. */
 export function takeCensus(
   census: RowCensus,
   rows: { readonly told: number | null; readonly counted: number },

@@ -2,7 +2,7 @@ import type { CoordinatorEffect } from './protocol.ts';
 
 /**
  * Missed ticks that belong to no disruption: of rows that stayed with their worker, or of a takeover that was summed up
- * already. After an outage of Postgres every worker tells of some, so they are collected for a moment and reported once.
+ * already. After a Postgres outage every worker reports some, so they are collected for a few seconds and logged once.
  */
 export interface StrayMisses {
   readonly sinceMs: number;

@@ -109,7 +109,7 @@ export interface WorkerState {
   readonly uncounted: Uncounted;
   /** Missed ticks counted in the round under way. */
   readonly missed: Missed;
-  /** Missed ticks that the leader has not been told of, in row-seconds. */
+  /** Missed ticks not yet reported to the leader, in row-seconds. */
   readonly untoldMissed: number;
   readonly round: RoundState;
   readonly heartbeat: HeartbeatState;

@@ -35,7 +35,7 @@ export function makeWorkerMetrics(registry: Registry) {
     }),
     missedTicks: new Counter({
       name: `${PREFIX}missed_ticks_total`,
-      help: 'Seconds without a tick, times the rows concerned, by whoever owned them; counted by the tick that ends the gap',
+      help: 'Missed seconds times rows, by the former owner; counted by the first tick after the gap',
       registers,
     }),
     lostSlots: new Counter({

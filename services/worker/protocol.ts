@@ -34,7 +34,7 @@ export type TickLane = 'round' | 'gained' | 'lingering' | 'held';
 /** `shared/postgres/fence.ts` says what each does. */
 export type TickForm = 'fast' | 'over' | 'careful';
 
-/** What a tick statement is asked for besides its slots; each is left out where it is the default. */
+/** Options of a tick statement; defaults are omitted. */
 export interface TickManner {
   /** @default 'fast' */
   readonly form?: TickForm;

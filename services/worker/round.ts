@@ -54,7 +54,7 @@ interface Round {
   readonly next: number;
   readonly retryAtMs: number | null;
   readonly failures: number;
-  /** Statements that waited for a locked row in vain. */
+  /** Statements that gave up waiting for a locked row. */
   readonly heldUp: number;
   /** Some slots may have missed ticks: each statement says what they stood at. */
   readonly withBefore: boolean;

@@ -14,7 +14,7 @@ export interface Tag {
 
 /** A database's and a table's name have up to 63 characters each, of up to 4 bytes. */
 const IDENTITY_MAX = 1_024;
-/** Whoever may publish can invent identities. */
+/** Any client that may publish can invent identities. */
 const MOST_REPORTED = 16;
 
 export const installationField = z.exactOptional(z.string().max(IDENTITY_MAX));

@@ -75,7 +75,7 @@ export class KvWatch {
     ignore();
   }
 
-  /** The services log a lost connection, and the requests that fail meanwhile: here a repetition says nothing new. */
+  /** The services log a lost connection and the requests that fail with it: repeating that here adds nothing. */
   #logReopening(failures: number, reason: string): void {
     const { log } = this.#link;
     const fields = { bucket: this.#bucket.name, reason };

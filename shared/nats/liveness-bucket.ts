@@ -209,7 +209,7 @@ export class LivenessBucket {
       if (entry === null || !isMine(mine, entry.value)) return { kind: 'removed' };
       expected = entry.revision;
     }
-    return { kind: 'failed', reason: `key ${mine.id} changed ${DELETE_ATTEMPTS} times meanwhile` };
+    return { kind: 'failed', reason: `key ${mine.id} changed during ${DELETE_ATTEMPTS} attempts to delete it` };
   }
 
   /** Another installation's value is none for those who plan with it. */

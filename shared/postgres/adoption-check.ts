@@ -55,8 +55,8 @@ export async function checkAdoption(link: PostgresLink, names: TableNames): Prom
 }
 
 /**
- * A table that is gone is not created again: whoever dropped it may be about to create another. Part of schema `scaler`
- * cannot be created again without the rest: what the rest says would not fit it.
+ * A dropped table is not created again: its owner may be about to create another one. A lost part of schema `scaler` cannot be
+ * recreated alone: it would contradict the other parts.
  */
 export function judgeAdoption(found: AdoptionFindings, names: TableNames): AdoptionVerdict {
   const table = describeTable(names);

@@ -17,7 +17,7 @@ import { quoteName, quoteTable, slotExpression, type TableNames } from './table.
 
 export const IDS_LISTED = 100;
 /**
- * How long a tick waits for one row, ms. It holds slots meanwhile, which a claim may be waiting for. It is far below
+ * How long a tick waits for one row, ms. During the wait it holds slots that a claim may need. It is far below
  * `deadlock_timeout`, so where a tick and an application wait for each other the tick gives way, and the application's
  * transaction is not aborted.
  */
@@ -73,7 +73,7 @@ export type TickForm = 'fast' | 'over';
 /**
  * slots[], worker, incarnation, tick → one row: stamped, rows, visible, missed, checksum, exhausted, exhaustedCount, nullCount,
  * lost, ahead, isEarly, isSuperseded; with `withBefore` also rowsBySlot and lastTicks, at the cost of a hash for each row. The form `over` takes leftOut (ids), leftOutSlots and
- * isLast (skip locked rows, and stamp their slots) besides, and adds held, skipped, skippedIds, withheld.
+ * isLast (skip locked rows, and stamp their slots) as well, and adds held, skipped, skippedIds, withheld.
  *
  * `patience` begins when the slots are locked: a wait for another worker's slots is not cut short.
  *
@@ -141,7 +141,7 @@ FROM (
 ) a`;
 }
 
-/** How a form finds its rows: CTEs, the slots to stamp, the rows to tick, and what it returns besides. */
+/** How a form finds its rows: CTEs, the slots to stamp, the rows to tick, and its additional columns. */
 interface TickParts {
   readonly found: string;
   readonly toStamp: string;
@@ -162,7 +162,7 @@ const FAST_PARTS = (slot: string): TickParts => ({
  * Rows are locked before they are written, so the update waits for none of them. It reaches them by id: where an application's
  * update came between the statement's snapshot and the lock, the row stands elsewhere, and is found as the update finds it.
  *
- * A row that was deleted meanwhile counts as locked; the next attempt sees it no more.
+ * A row deleted after the snapshot counts as locked; the next attempt does not see it.
  */
 function overParts(names: TableNames, slot: string): TickParts {
   const id = `w.${quoteName(names.id)}`;

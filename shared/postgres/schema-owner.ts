@@ -20,8 +20,8 @@ export async function readSchemaOwner(ask: Ask): Promise<SchemaOwner | null> {
 }
 
 /**
- * Who owns a schema may drop what others made in it, and put something else in its place: functions that then run with the
- * rights of whoever writes or ticks rows.
+ * The owner of a schema can drop objects of others in it and replace them: for example by functions that then run with the
+ * rights of the roles that write or tick rows.
  * @throws {TableError} `foreign-schema`, where nothing of ours is in there yet.
  */
 export function requireOwnSchema({ owner, isOurs, role }: SchemaOwner): void {

@@ -3,7 +3,7 @@ import type { TickForm } from './fence-statements.ts';
 
 /** What a tick of the fence is asked, and what it answers. */
 
-/** A process that died amid its round left slots one tick behind the others. */
+/** A process that died during its round left slots one tick behind the others. */
 export const ROUND_SPREAD_TICKS = 1;
 
 export interface TickRequest extends SlotHolder {

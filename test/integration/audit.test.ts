@@ -89,7 +89,7 @@ describe('audit', { timeout: 240_000 }, () => {
         await admin.query('SELECT FROM work_items WHERE id = $1 FOR UPDATE', [id]);
         await eventually('a tick without the row', async () => (await slotOf(id)).tick > tick);
         await admin.query('COMMIT');
-        // This missed tick and the next double shall not cancel either.
+        // This missed tick and the next double must not cancel either.
         await wait(500);
       }
     });
@@ -140,7 +140,7 @@ describe('audit', { timeout: 240_000 }, () => {
     assert.deepEqual(Object.values(shares), [ROWS / 2, ROWS / 2]);
   });
 
-  test('waits for a Postgres that restarts, says so, and counts what was missed meanwhile', async (t) => {
+  test('waits for a Postgres that restarts, says so, and counts what was missed during the outage', async (t) => {
     const { code, result, text } = await audit(async () => {
       await postgres.stop();
       await wait(OUTAGE_MS);

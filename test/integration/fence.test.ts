@@ -157,7 +157,7 @@ describe('claiming', () => {
 });
 
 describe('progress', () => {
-  test('is the newest tick of each worker’s slots, whoever of its processes claimed them, and none ahead of the clock', async () => {
+  test('is the newest tick of each worker’s slots, from all of its processes, and none ahead of the clock', async () => {
     await addRows(link, WORK_ITEMS, 200);
     const now = await databaseSecond();
     assert.deepEqual(await progress.newest(), []);

@@ -86,7 +86,7 @@ describe('poolers', { skip: missing ?? false }, () => {
     });
   }
 
-  test('it is refused with a single server connection, and with many that others use meanwhile', async () => {
+  test('it is refused with a single server connection, and with many that others use at the same time', async () => {
     await assert.rejects(connect(await startPooler('transaction', ['default_pool_size = 1'])), /pool_mode = session/);
     const busy = await startPooler('transaction', ['default_pool_size = 10', 'server_round_robin = 1']);
     const clients = Array.from({ length: 6 }, () => new pg.Client({ connectionString: busy }));

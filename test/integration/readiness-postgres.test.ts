@@ -174,7 +174,7 @@ describe('readiness and Postgres', { timeout: 240_000 }, () => {
       );
   }
 
-  /** All rows, by whoever has them. */
+  /** All rows, by any worker. */
   async function everybodyTicks(): Promise<void> {
     const before = await rows();
     const isTicked = async () => {

@@ -196,7 +196,7 @@ const FAULTS: readonly Fault[] = [
   },
 ];
 
-/** Draws faults and when they come, over the given span, and that fault besides; all that lasts ends within it, or soon after. */
+/** Draws faults and their times over the given span, and adds that fault; all of them end within the span, or soon after. */
 export function planFaults(
   world: World,
   { fault, ...span }: { readonly fromMs: number; readonly toMs: number; readonly fault: string | null },

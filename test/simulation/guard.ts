@@ -4,7 +4,7 @@ export interface Guard {
   readonly rule: string;
   /** What the checks say where it is missed. */
   readonly harm: RegExp;
-  /** The fault that each world suffers besides those that it draws: the one that the guard is for, where that is rare. */
+  /** A fault that each world suffers in addition to its random ones: the guard's own, if it is rare. */
   readonly fault?: string;
   readonly edits: readonly Edit[];
 }

@@ -4,8 +4,8 @@ import type { Timeline } from './timeline.ts';
 const AFTERMATH_MS = 20_000;
 
 /**
- * Only the ring's stream tells of an epoch that Postgres has forgotten. An epoch that both forget is issued again, which the design
- * does not survive: so they do not lose their newest together.
+ * Only the ring's stream knows an epoch that Postgres has lost. An epoch that both lose is issued again, which the design does not
+ * survive: so they never lose their newest data together.
  */
 export class Losses {
   readonly #timeline: Timeline;

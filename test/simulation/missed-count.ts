@@ -15,8 +15,8 @@ interface Counting {
 
 /**
  * Holds what workers count as missed against what nobody ticked, by world time, to within one tick per row and gap. Of all workers
- * together: one with a wrong clock ticks late under an old number, and whoever ticks next finds the gap. A count may be too low: the
- * answer that told of the gap may have been lost.
+ * together: one with a wrong clock ticks late under an old number, and the next worker finds the gap. A count may be too low: the
+ * answer that showed the gap may have been lost.
  */
 export class MissedCount {
   readonly #postgres: FakePostgres;

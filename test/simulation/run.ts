@@ -19,7 +19,7 @@ export interface SimulationOptions {
   readonly seed: number;
   /** @default 'none' */
   readonly broken?: Broken;
-  /** Suffered once besides what is drawn. @default none */
+  /** Suffered once in addition to the random faults. @default none */
   readonly fault?: string | undefined;
 }
 

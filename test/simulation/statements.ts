@@ -33,7 +33,7 @@ interface Open {
 }
 
 /**
- * The statements that lock slots. Most take no time. One that hangs holds its locks, and whoever comes after it waits; it goes on
+ * The statements that lock slots. Most take no time. One that hangs holds its locks, and later statements wait; it goes on
  * although the asker has given up, or died.
  */
 export class Statements {

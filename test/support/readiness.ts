@@ -44,7 +44,7 @@ export interface Trial {
 }
 
 /**
- * Lets a trouble begin and end. Asserts what `/readyz` says meanwhile, that everybody recovers without a restart, and that no
+ * Begins and ends a trouble. Asserts the answers of `/readyz` during it, that all services recover without a restart, and that no
  * service repeats itself in its log. @returns the lines that each service wrote from the beginning on.
  */
 export async function tryTrouble(trial: Trial): Promise<Readonly<Record<string, readonly LogLine[]>>> {

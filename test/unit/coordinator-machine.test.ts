@@ -273,7 +273,7 @@ describe('coordinator: a term', () => {
         { kind: 'leader-written', sentMs: nowMs, outcome: { kind: 'won', revision: nowMs } },
         ...['a', 'b'].map((id) => ({ kind: 'worker-heard', value: makeLiveness(id, { tick: nowMs }) }) as const),
       ];
-      // The second answer is late: meanwhile nothing is asked.
+      // The second answer is late: until it comes nothing is asked.
       const isAnswered = nowMs < 2_000 || nowMs > 3_500;
       if (isAnswered && reads.length > 0) {
         const progress = { ticks: [{ worker: 'b', tick: nowMs }], asked: [], idle: [] };

@@ -43,7 +43,7 @@ describe('InstallationGate', () => {
     );
   });
 
-  test('bounds the reports, since whoever may publish can invent identities', () => {
+  test('bounds the reports, since any client that may publish can invent identities', () => {
     const { gate, kinds, lines } = makeGate('7/a/public.items');
     for (let number = 0; number < 1_000; number += 1) gate.admits('applied', from(`${number}/x/y.z`));
     assert.deepEqual([kinds.length, lines.length <= 16], [1_000, true]);

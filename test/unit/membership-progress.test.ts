@@ -126,14 +126,14 @@ describe('membership: progress by the fence', () => {
     }
   });
 
-  it('a leader that could not see judges everybody anew', () => {
+  it('a leader that was cut off judges all workers again from then on', () => {
     const members = ticking();
     stand(members, 4_750);
     members.state = restartLeases(members.state, { leaseTtlMs: LEASE_TTL_MS, nowMs: 4_800 });
     assert.deepEqual(stand(members, 9_750), []);
   });
 
-  it('a removal told of while its own deletion is unanswered keeps the evidence', () => {
+  it('a removal reported while its own deletion is unanswered keeps the evidence', () => {
     const members = ticking();
     stand(members, 6_250);
     members.readKey('a', { entry: makeEntry('a', 12) }, 6_252);

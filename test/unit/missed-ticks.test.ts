@@ -88,7 +88,7 @@ describe('missed ticks: a database clock set forward', () => {
     assert.equal(missed([slot(1, 990)], NOTHING, [STEP]), 1);
   });
 
-  it('counts what was missed besides, and what was missed since', () => {
+  it('counts ticks missed in addition to the skipped numbers, and ticks missed after them', () => {
     assert.equal(missed([slot(1, 990, 2)], NOTHING, [{ tick: 993, ticks: 5 }]), 8);
     assert.equal(missed([slot(1, 997)], NOTHING, [STEP]), 2);
   });

@@ -262,7 +262,7 @@ describe('recovery: missed ticks that no takeover reports', () => {
     assert.equal(receiveApplied(NO_RECOVERY, word('a'), 1).strayMisses, null);
   });
 
-  it('are reported once for all workers that tell of some after an outage, and again for later ones', () => {
+  it('are reported once for all workers after an outage, and again for later ones', () => {
     const first = receiveApplied(NO_RECOVERY, only(3), 1_000);
     const both = ['c', 'b', 'c'].reduce((state, id) => receiveApplied(state, only(2, { worker: id }), 2_500), first);
     const reported = [{ kind: 'ticks-missed', missed: 9, workers: ['a', 'b', 'c'] }];

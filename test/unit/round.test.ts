@@ -249,7 +249,7 @@ describe('round: rows in trouble', () => {
     }
   });
 
-  it('waits in vain twice at most: the rest of the round, and some rounds after it, wait for no row', () => {
+  it('gives up waiting twice at most: the rest of the round, and some rounds after it, wait for no row', () => {
     let step = advanceRound(SETTLED, context(1_200, many));
     const forms = [];
     for (let chunk = 0; chunk < 4; chunk += 1) {

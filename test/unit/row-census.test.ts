@@ -32,14 +32,14 @@ describe('the census of rows', () => {
     );
   });
 
-  it('doubts nothing while workers are behind what changed lately', () => {
+  it('doubts nothing while workers are behind recent changes', () => {
     assert.deepEqual(
       doubts(60, (second) => ({ told: 100 * second - 150, counted: 100 * second, changed: 100 })),
       [],
     );
   });
 
-  it('doubts what is more than what changed lately', () => {
+  it('doubts a difference that exceeds recent changes', () => {
     assert.deepEqual(
       doubts(8, (second) => ({ told: 100 * second + 4_000, counted: 100 * second, changed: 100 })),
       [6],
@@ -64,7 +64,7 @@ describe('the census of rows', () => {
   });
 });
 
-describe('the rows that workers tell of', () => {
+describe('the rows that workers report', () => {
   const published = makeSnapshotOf({ epoch: 1, version: 4 }, { a: [0], b: [1] });
   const told = (workers: Record<string, { ring: number; rows: number }>) => {
     const { state } = startMembership([], [], 0);
